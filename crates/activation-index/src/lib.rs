@@ -1,0 +1,1 @@
+//! Who may recall which memory, and what a query resembles

@@ -1,0 +1,1 @@
+//! Seals what came out of a crash under public keys only

@@ -1,0 +1,1 @@
+//! A durable, content-addressed store of compressed tensors for many processes

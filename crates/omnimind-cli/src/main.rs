@@ -1,0 +1,2 @@
+//! The omnimind command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Consolidates GPU memory instead of deleting it

@@ -1,0 +1,43 @@
+//! The two floating-point types that lossy families compute in. Halves are widened to `f32` first.
+
+/// `f32` or `f64`, with what the codecs need of them.
+pub(crate) trait Real: Copy + PartialOrd + Send + Sync + Default + std::fmt::Debug + 'static {
+    /// Bytes of one value.
+    const BYTES: usize;
+    fn from_f64(value: f64) -> Self;
+    fn to_f64(self) -> f64;
+    fn is_finite(self) -> bool;
+    /// Writes the value little-endian at the end of `out`.
+    fn write_le(self, out: &mut Vec<u8>);
+    /// Reads a value from exactly [`Self::BYTES`] bytes; shorter input reads as zero-extended.
+    fn read_le(bytes: &[u8]) -> Self;
+}
+
+macro_rules! real {
+    ($type:ty) => {
+        impl Real for $type {
+            const BYTES: usize = size_of::<$type>();
+            fn from_f64(value: f64) -> Self {
+                value as $type
+            }
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+            fn is_finite(self) -> bool {
+                self.is_finite()
+            }
+            fn write_le(self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
+            fn read_le(bytes: &[u8]) -> Self {
+                let mut raw = [0; size_of::<$type>()];
+                let count = bytes.len().min(raw.len());
+                raw[..count].copy_from_slice(&bytes[..count]);
+                Self::from_le_bytes(raw)
+            }
+        }
+    };
+}
+
+real!(f32);
+real!(f64);

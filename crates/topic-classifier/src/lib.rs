@@ -1,0 +1,1 @@
+//! Decides which layer a memory belongs to, and says why
