@@ -1,1 +1,9 @@
-//! End-to-end tests live in `tests/`; this crate holds what they share.
+//! End-to-end tests live in `tests/`; this crate holds what they share: the shipped tensors, read from `data/`.
+
+mod npy;
+mod safetensors;
+mod shipped;
+
+pub use npy::read_rows;
+pub use safetensors::{StoredTensor, read_tensors};
+pub use shipped::{minilm_slice, sentence_embeddings};

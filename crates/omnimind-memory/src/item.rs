@@ -1,0 +1,211 @@
+//! What is handed over to be consolidated: named tensors in host memory or on a device, and what is known about
+//! them. Items are checked here, before anything is read, stored or freed; nothing here does either.
+
+use std::{borrow::Cow, collections::HashSet};
+
+use gpu_probe::Allocation;
+use serde_json::{Map, Value};
+use softhair_compress::{DType, MAX_RANK, Policy};
+use topic_classifier::Signals;
+
+use crate::{Error, Result, context::label_fault};
+
+/// Longest name of a tensor, in bytes.
+pub const MAX_TENSOR_NAME_BYTES: usize = 4096;
+
+/// Something to consolidate: a state dict, its type, what happened to it, and optionally an embedding (R3).
+#[derive(Debug)]
+pub struct Item<'a> {
+    /// The type, for example `model` or `activation`.
+    pub kind: String,
+    /// The tensors; at least one, no two of the same name.
+    pub tensors: Vec<NamedTensor<'a>>,
+    /// What is known about a failure: error type, severity, impact, free text. Decides the layer.
+    pub signals: Signals,
+    /// Anything else worth keeping. Kept readable for a Preconscious memory, sealed for an Unconscious one.
+    pub metadata: Map<String, Value>,
+    /// An embedding by which the memory is found again; finite and not all zero.
+    pub signature: Option<Vec<f32>>,
+    /// The error bound for this item; the consolidator's own if `None`.
+    pub policy: Option<Policy>,
+}
+
+impl<'a> Item<'a> {
+    /// An item without failure signals, metadata or signature.
+    #[must_use]
+    pub fn new(kind: impl Into<String>, tensors: Vec<NamedTensor<'a>>) -> Self {
+        Self {
+            kind: kind.into(),
+            tensors,
+            signals: Signals::default(),
+            metadata: Map::new(),
+            signature: None,
+            policy: None,
+        }
+    }
+
+    /// Bytes of all tensors, uncompressed.
+    #[must_use]
+    pub fn original_bytes(&self) -> u64 {
+        self.tensors.iter().map(NamedTensor::byte_count).sum()
+    }
+
+    /// Checks everything that can be known without reading a device.
+    pub(crate) fn check(&self) -> Result<()> {
+        let refuse = |reason: String| Err(Error::InvalidItem { kind: self.kind.clone(), reason });
+        if let Some(fault) = label_fault(&self.kind) {
+            return refuse(format!("its type cannot be used: {fault}"));
+        }
+        if self.tensors.is_empty() {
+            return refuse("it has no tensors".to_owned());
+        }
+        let mut names = HashSet::with_capacity(self.tensors.len());
+        for tensor in &self.tensors {
+            if let Some(fault) = tensor.fault() {
+                return refuse(format!("tensor {:?} {fault}", tensor.name));
+            }
+            if !names.insert(tensor.name.as_str()) {
+                return refuse(format!("two tensors are named {:?}", tensor.name));
+            }
+        }
+        match self.signature.as_deref().and_then(signature_fault) {
+            Some(fault) => refuse(format!("its signature {fault}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One tensor of an [`Item`].
+#[derive(Debug)]
+pub struct NamedTensor<'a> {
+    /// Its name, unique within the item.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Elements along each dimension; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Where the elements are.
+    pub data: TensorData<'a>,
+}
+
+impl<'a> NamedTensor<'a> {
+    /// A tensor in host memory: row-major, little-endian elements.
+    pub fn host(
+        name: impl Into<String>,
+        dtype: DType,
+        shape: impl Into<Vec<usize>>,
+        bytes: impl Into<Cow<'a, [u8]>>,
+    ) -> Self {
+        Self { name: name.into(), dtype, shape: shape.into(), data: TensorData::Host(bytes.into()) }
+    }
+
+    /// A tensor that fills a device allocation. The allocation is freed once the memory is durable, not before.
+    pub fn device(
+        name: impl Into<String>,
+        dtype: DType,
+        shape: impl Into<Vec<usize>>,
+        allocation: Allocation,
+    ) -> Self {
+        Self { name: name.into(), dtype, shape: shape.into(), data: TensorData::Device(allocation) }
+    }
+
+    /// Bytes of the elements as given.
+    #[must_use]
+    pub fn byte_count(&self) -> u64 {
+        match &self.data {
+            TensorData::Host(bytes) => bytes.len() as u64,
+            TensorData::Device(allocation) => allocation.bytes(),
+        }
+    }
+
+    fn fault(&self) -> Option<String> {
+        if self.name.is_empty() {
+            return Some("has an empty name".to_owned());
+        }
+        if self.name.len() > MAX_TENSOR_NAME_BYTES {
+            return Some(format!("has a name longer than {MAX_TENSOR_NAME_BYTES} bytes"));
+        }
+        if self.shape.len() > MAX_RANK {
+            return Some(format!("has {} dimensions; at most {MAX_RANK} are supported", self.shape.len()));
+        }
+        let element = self.dtype.size_bytes() as u64;
+        let expected = match self.shape.contains(&0) {
+            true => Some(0),
+            false => self.shape.iter().try_fold(element, |bytes, &extent| bytes.checked_mul(extent as u64)),
+        };
+        match expected {
+            None => Some(format!("of shape {:?} has more bytes than can be counted", self.shape)),
+            Some(expected) if expected != self.byte_count() => Some(format!(
+                "of type {} and shape {:?} needs {expected} bytes, but {} were given",
+                self.dtype,
+                self.shape,
+                self.byte_count()
+            )),
+            Some(_) => None,
+        }
+    }
+}
+
+/// Where the elements of a tensor are.
+#[derive(Debug)]
+pub enum TensorData<'a> {
+    /// In host memory, borrowed (a mapped file, say) or owned.
+    Host(Cow<'a, [u8]>),
+    /// On the device of the consolidator. It is read in chunks, so host memory stays bounded.
+    Device(Allocation),
+}
+
+fn signature_fault(signature: &[f32]) -> Option<&'static str> {
+    if signature.is_empty() {
+        Some("is empty")
+    } else if signature.iter().any(|value| !value.is_finite()) {
+        Some("contains a value that is not finite")
+    } else if signature.iter().all(|&value| value == 0.0) {
+        Some("is all zero, so nothing can resemble it")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(name: &str, shape: &[usize], bytes: usize) -> NamedTensor<'static> {
+        NamedTensor::host(name, DType::F32, shape, vec![0; bytes])
+    }
+
+    fn reason(item: &Item<'_>) -> String {
+        item.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_state_dict_with_scalars_and_empty_tensors_is_accepted() {
+        // R3, R17
+        let item = Item::new("model", vec![tensor("a", &[2, 3], 24), tensor("b", &[], 4), tensor("c", &[0, 7], 0)]);
+        item.check().unwrap();
+        assert_eq!(item.original_bytes(), 28);
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_refused_with_the_tensor_and_the_reason() {
+        let twice = Item::new("model", vec![tensor("a", &[1], 4), tensor("a", &[1], 4)]);
+        assert!(reason(&twice).contains("two tensors are named \"a\""));
+        let short = Item::new("model", vec![tensor("w", &[3], 4)]);
+        assert!(reason(&short).contains("\"w\" of type F32 and shape [3] needs 12 bytes, but 4 were given"));
+        let huge = Item::new("model", vec![tensor("w", &[1 << 60, 1 << 60], 4)]);
+        assert!(reason(&huge).contains("more bytes than can be counted"));
+        assert!(reason(&Item::new("model", vec![])).contains("no tensors"));
+        assert!(reason(&Item::new("", vec![tensor("a", &[1], 4)])).contains("type"));
+    }
+
+    #[test]
+    fn a_signature_that_nothing_can_resemble_is_refused() {
+        // R26
+        for bad in [vec![], vec![0.0; 3], vec![1.0, f32::NAN], vec![f32::INFINITY]] {
+            let mut item = Item::new("model", vec![tensor("a", &[1], 4)]);
+            item.signature = Some(bad);
+            assert!(reason(&item).contains("signature"));
+        }
+    }
+}
