@@ -1,0 +1,105 @@
+//! What came of consolidating: one answer per item, in numbers for programs and in words for people.
+
+use gpu_probe::Allocation;
+use memory_store::ContentHash;
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+use topic_classifier::{Classification, Layer};
+
+use crate::{Error, Item};
+
+/// What came of [`crate::Consolidator::consolidate`], item by item.
+#[derive(Debug, Default)]
+#[must_use = "items that failed are in here, with their device memory"]
+pub struct Consolidated<'a> {
+    /// Items that are now durable.
+    pub outcomes: Vec<Outcome>,
+    /// Items that are not, given back as they were.
+    pub failed: Vec<Failed<'a>>,
+}
+
+impl Consolidated<'_> {
+    /// Device memory that became free, in bytes.
+    #[must_use]
+    pub fn freed_bytes(&self) -> u64 {
+        self.outcomes.iter().map(|outcome| outcome.freed_bytes).sum()
+    }
+}
+
+/// A memory that is durable.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// Its name for ever.
+    pub content_hash: ContentHash,
+    /// Where it went.
+    pub layer: Layer,
+    /// The type of the item.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// False if the same content was there already; then only the trace grew.
+    pub new: bool,
+    /// Why it went there.
+    pub classification: Classification,
+    /// The error bound asked for, for example `default` or `rel=0.006`.
+    pub bound: String,
+    /// Bytes of all tensors before.
+    pub original_bytes: u64,
+    /// Bytes in the store. Tensors that other memories share are counted here all the same.
+    pub stored_bytes: u64,
+    /// Stored bytes per original byte; 1 for an item without a byte.
+    pub ratio: f64,
+    /// Largest absolute error of any element.
+    pub max_abs_error: f64,
+    /// Largest relative L2 error of any tensor.
+    pub rel_l2_error: f64,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Device memory that became free, in bytes.
+    pub freed_bytes: u64,
+    /// Device memory that could not be freed although the memory is durable.
+    pub still_held: Vec<StillHeld>,
+}
+
+/// A device allocation that could not be freed after its content became durable. Nothing is lost: the memory can be
+/// reactivated, and freeing can be tried again with the allocation in here.
+#[derive(Debug)]
+pub struct StillHeld {
+    /// The tensor.
+    pub tensor: String,
+    /// What holds the device memory.
+    pub allocation: Allocation,
+    /// What the device answered.
+    pub error: gpu_probe::Error,
+}
+
+impl StillHeld {
+    /// What happened and what to do, in one sentence.
+    #[must_use]
+    pub fn message(&self) -> String {
+        format!(
+            "tensor {:?} is stored, but its {} bytes of device memory are still held ({}); free the allocation again, or \
+             end the process",
+            self.tensor,
+            self.allocation.bytes(),
+            self.error
+        )
+    }
+}
+
+impl Serialize for StillHeld {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("StillHeld", 3)?;
+        fields.serialize_field("tensor", &self.tensor)?;
+        fields.serialize_field("bytes", &self.allocation.bytes())?;
+        fields.serialize_field("message", &self.message())?;
+        fields.end()
+    }
+}
+
+/// An item that could not be consolidated.
+#[derive(Debug)]
+pub struct Failed<'a> {
+    /// The item, unharmed: host tensors as they were, device allocations alive.
+    pub item: Item<'a>,
+    /// Why.
+    pub error: Error,
+}
