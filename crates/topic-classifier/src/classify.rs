@@ -1,5 +1,5 @@
-//! Signals in; layer, score and reasons out. Which words mean what is for [`label`](crate::label) and
-//! [`message`](crate::message); this module only adds up, in whole millionths, so that a sum of exactly the
+//! Signals in; layer, score and reasons out. Which words mean what is for [`label`] and
+//! [`message`]; this module only adds up, in whole millionths, so that a sum of exactly the
 //! threshold is never above it.
 
 use std::fmt;
