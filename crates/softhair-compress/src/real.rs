@@ -7,8 +7,12 @@ pub(crate) trait Real: Copy + PartialOrd + Send + Sync + Default + std::fmt::Deb
     fn from_f64(value: f64) -> Self;
     fn to_f64(self) -> f64;
     fn is_finite(self) -> bool;
+    /// +0, not −0.
+    fn is_positive_zero(self) -> bool;
     /// Writes the value little-endian at the end of `out`.
     fn write_le(self, out: &mut Vec<u8>);
+    /// Writes the value little-endian over exactly [`Self::BYTES`] bytes.
+    fn store_le(self, out: &mut [u8]);
     /// Reads a value from exactly [`Self::BYTES`] bytes; shorter input reads as zero-extended.
     fn read_le(bytes: &[u8]) -> Self;
 }
@@ -26,8 +30,14 @@ macro_rules! real {
             fn is_finite(self) -> bool {
                 self.is_finite()
             }
+            fn is_positive_zero(self) -> bool {
+                self.to_bits() == 0
+            }
             fn write_le(self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&self.to_le_bytes());
+            }
+            fn store_le(self, out: &mut [u8]) {
+                out.copy_from_slice(&self.to_le_bytes());
             }
             fn read_le(bytes: &[u8]) -> Self {
                 let mut raw = [0; size_of::<$type>()];
