@@ -2,7 +2,7 @@
 //! added up for is the business of [`classify`](crate::classify).
 //!
 //! Weights are decimal numbers, and decimal numbers added in binary drift: 0.1 + 0.2 is above 0.3. A memory must
-//! not become traumatic by rounding, so weights are turned into whole [`Millionths`] once and added as those.
+//! not become traumatic by rounding, so weights are turned into whole millionths once and added as those.
 
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@
 //! `test_handles_oom_gracefully PASSED`, `ZOOM`, `memory-mapped`, `SIGSEGV handler installed` and
 //! `avoids running out of memory` are not. So `_` is part of a word here, a bare `oom` says nothing, a name of an
 //! exception counts where it was raised and not where a line of code mentions it, and a phrase that ordinary prose
-//! uses too counts only where a message would have it ([`Only`]). When in doubt the text is believed to report
+//! uses too counts only where a message would have it. When in doubt the text is believed to report
 //! nothing: a caller that knows better has the error type.
 //!
 //! Reading takes one pass, time linear in the text and no memory: a log of megabytes is fine.
