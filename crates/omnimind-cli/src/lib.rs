@@ -1,0 +1,2 @@
+//! The omnimind command line.
+pub mod tensor_file;
