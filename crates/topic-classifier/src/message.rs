@@ -130,18 +130,40 @@ const PATTERNS: &[Pattern] = &[
     crash(&["device", "side", "assert", "triggered"], Only::Always),
 ];
 
-/// For each first letter of a first word of a pattern, the lengths such words have, as bits. Almost every word of a
-/// log is dismissed by it without a comparison.
-const FIRST_WORDS: [u64; 128] = {
-    let mut lengths = [0; 128];
+/// What the first word of a pattern looks like, by its first letter: the lengths it may have, and which patterns these
+/// are, as bits. Almost every word of a log is dismissed by it without a comparison.
+#[derive(Clone, Copy)]
+struct Candidates {
+    lengths: u64,
+    patterns: u128,
+}
+
+const CANDIDATES: [Candidates; 128] = {
+    let mut candidates = [Candidates { lengths: 0, patterns: 0 }; 128];
     let mut i = 0;
     while i < PATTERNS.len() {
         let word = PATTERNS[i].words[0].as_bytes();
-        lengths[word[0] as usize] |= 1 << word.len();
+        let letter = &mut candidates[word[0] as usize];
+        letter.lengths |= 1 << word.len();
+        letter.patterns |= 1 << i;
         i += 1;
     }
-    lengths
+    candidates
 };
+
+/// The patterns that may begin with a word, in their order.
+fn candidates(word: &[u8]) -> impl Iterator<Item = &'static Pattern> {
+    let letter = CANDIDATES.get(usize::from(word[0].to_ascii_lowercase()));
+    let letter = letter.filter(|letter| word.len() < 64 && letter.lengths >> word.len() & 1 == 1);
+    let mut left = letter.map_or(0, |letter| letter.patterns);
+    let len = word.len();
+    std::iter::from_fn(move || {
+        let next = left.trailing_zeros() as usize;
+        left &= left.wrapping_sub(1);
+        PATTERNS.get(next)
+    })
+    .filter(move |pattern| pattern.words[0].len() == len)
+}
 
 /// Every error that `text` reports, in the order in which it does.
 ///
@@ -155,10 +177,10 @@ const FIRST_WORDS: [u64; 128] = {
 pub fn findings(text: &str) -> impl Iterator<Item = Finding<'_>> {
     let mut consumed = 0;
     Underscore::Joins.words(text).filter_map(move |(start, end)| {
-        if start < consumed || !may_begin_a_pattern(&text.as_bytes()[start..end]) {
+        if start < consumed {
             return None;
         }
-        PATTERNS.iter().filter(|pattern| pattern.words[0].len() == end - start).find_map(|pattern| {
+        candidates(&text.as_bytes()[start..end]).find_map(|pattern| {
             let end = Underscore::Joins.phrase_end(text, start, pattern.words)?;
             let start = counts_from(text, start, end, pattern.only)?;
             if is_denied_or_only_mentioned(text, start, end) {
@@ -168,11 +190,6 @@ pub fn findings(text: &str) -> impl Iterator<Item = Finding<'_>> {
             Some(Finding { kind: pattern.kind, evidence: &text[start..end], offset: start })
         })
     })
-}
-
-fn may_begin_a_pattern(word: &[u8]) -> bool {
-    let lengths = FIRST_WORDS.get(usize::from(word[0].to_ascii_lowercase())).copied().unwrap_or(0);
-    word.len() < 64 && lengths >> word.len() & 1 == 1
 }
 
 /// Where the evidence begins if the phrase at `start..end` counts.
