@@ -39,7 +39,9 @@ fn sample_elements(shape: &[usize]) -> usize {
 fn is_smooth(dtype: DType, sample: &[u8]) -> bool {
     fn of<T: Real>(bytes: &[u8]) -> bool {
         let (mut differences, mut squares, mut before) = (0.0, 0.0, 0.0);
-        for value in bytes.chunks_exact(T::BYTES).map(T::read_le).map(T::to_f64).filter(|value| value.is_finite()) {
+        for value in
+            bytes.chunks_exact(T::BYTES).map(T::read_le).map(T::to_f64).filter(|value| value.is_finite())
+        {
             differences += (value - before) * (value - before);
             squares += value * value;
             before = value;

@@ -1,5 +1,7 @@
 //! One chunk of a tensor: which family codes it, until the bound is seen to hold, and the way back.
 
+use std::borrow::Cow;
+
 use crate::{
     DType, Error, Family, Result, exact,
     frame::CHUNK_HEADER_BYTES,
@@ -101,7 +103,13 @@ impl<T: Real + grain::Kernels> Lossy for T {}
 ///
 /// # Errors
 /// [`Error::RatioOutOfReach`].
-pub(crate) fn encode(dtype: DType, dims: &[usize], bytes: &[u8], target: Target, family: Family) -> Result<Encoded> {
+pub(crate) fn encode(
+    dtype: DType,
+    dims: &[usize],
+    bytes: &[u8],
+    target: Target,
+    family: Family,
+) -> Result<Encoded> {
     let lossy = match (family, dtype) {
         (Family::Exact, _) => None,
         (family, DType::F32) => Source::<f32>::new(dtype, dims, bytes).reach(family, target),
@@ -149,17 +157,17 @@ fn norm(dtype: DType, bytes: &[u8]) -> Errors {
 }
 
 /// The values of one chunk, and what to measure a reconstruction against.
-struct Source<'a, T> {
+struct Source<'a, T: Clone> {
     dtype: DType,
     dims: &'a [usize],
-    values: Vec<T>,
+    values: Cow<'a, [T]>,
     /// The original halves where `values` were widened: their reconstruction is rounded once more.
     halves: Option<&'a [u8]>,
 }
 
 impl<'a, T: Lossy> Source<'a, T> {
-    fn new(dtype: DType, dims: &'a [usize], bytes: &[u8]) -> Self {
-        Self { dtype, dims, values: bytes.chunks_exact(T::BYTES).map(T::read_le).collect(), halves: None }
+    fn new(dtype: DType, dims: &'a [usize], bytes: &'a [u8]) -> Self {
+        Self { dtype, dims, values: T::slice_le(bytes), halves: None }
     }
 
     fn against(mut self, halves: &'a [u8]) -> Self {
@@ -252,14 +260,14 @@ impl<'a, T: Lossy> Source<'a, T> {
     /// Root mean square of the finite values.
     fn rms(&self) -> f64 {
         let finite = self.values.iter().filter(|value| value.is_finite());
-        let (count, sum) =
-            finite.fold((0usize, 0.0), |(count, sum), value| (count + 1, sum + value.to_f64() * value.to_f64()));
+        let (count, sum) = finite
+            .fold((0usize, 0.0), |(count, sum), value| (count + 1, sum + value.to_f64() * value.to_f64()));
         if count == 0 { 0.0 } else { (sum / count as f64).sqrt() }
     }
 
     fn grain(&self, step: Step) -> Option<Encoded> {
         let mut payload = Vec::new();
-        let errors = grain::encode(&mut self.values.clone(), step, &mut payload)?;
+        let errors = grain::encode(&self.values, step, &mut payload)?;
         let errors = if self.halves.is_some() { self.measure(Family::Grain, &payload)? } else { errors };
         Some(Encoded { family: Family::Grain, payload, errors })
     }

@@ -5,8 +5,8 @@ use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use rayon::prelude::*;
 
 use crate::{
-    DType, Error, Family, Frame, FrameHeader, Policy, Result, TensorView, chunk, choose, measure::Errors, plan,
-    policy::Target, tensor::byte_count,
+    DType, Error, Family, Frame, FrameHeader, Policy, Result, TensorView, choose, chunk, measure::Errors,
+    plan, policy::Target, tensor::byte_count,
 };
 
 /// Compresses tensors. Cheap to clone; holds nothing but settings.
@@ -35,7 +35,8 @@ impl Codec {
     /// # Errors
     /// If the bound means nothing, or a ratio cannot be reached. Every other bound is reached, exactly if need be.
     pub fn compress(&self, tensor: TensorView<'_>, policy: Policy) -> Result<Frame> {
-        let mut bytes = Cursor::new(Vec::new());
+        // Weights at the default bound take a quarter.
+        let mut bytes = Cursor::new(Vec::with_capacity(tensor.bytes().len() / 4 + 4096));
         let header = self.compress_to(tensor, policy, &mut bytes)?;
         Ok(Frame::from_parts(header, bytes.into_inner()))
     }
@@ -52,7 +53,13 @@ impl Codec {
         policy: Policy,
         out: &mut (impl Write + Seek),
     ) -> Result<FrameHeader> {
-        self.compress_from(tensor.dtype(), tensor.shape(), tensor.bytes(), policy, out)
+        let target = Self::target(tensor.dtype(), tensor.shape(), policy)?;
+        let head = &tensor.bytes()[..tensor.bytes().len().min(HEAD_BYTES)];
+        let mut writer = self.writer(tensor.dtype(), tensor.shape(), policy, target, head, out)?;
+        for window in tensor.bytes().chunks(writer.window_bytes) {
+            writer.window(window)?;
+        }
+        writer.finish()
     }
 
     /// Compresses a tensor that is read in order, for instance from a device or a file.
@@ -67,23 +74,49 @@ impl Codec {
         policy: Policy,
         out: &mut (impl Write + Seek),
     ) -> Result<FrameHeader> {
+        let target = Self::target(dtype, shape, policy)?;
+        let mut left = byte_count(dtype, shape)? as usize;
+        let mut head = vec![0; left.min(HEAD_BYTES)];
+        fill(&mut tensor, &mut head)?;
+        let mut writer = self.writer(dtype, shape, policy, target, &head, out)?;
+        let mut tensor = Cursor::new(head).chain(tensor);
+        let mut window = vec![0; left.min(writer.window_bytes)];
+        while left > 0 {
+            let window = &mut window[..left.min(writer.window_bytes)];
+            fill(&mut tensor, window)?;
+            writer.window(window)?;
+            left -= window.len();
+        }
+        writer.finish()
+    }
+
+    fn target(dtype: DType, shape: &[usize], policy: Policy) -> Result<Target> {
         policy.check()?;
         let elements = byte_count(dtype, shape)? as usize / dtype.size_bytes();
-        let target = policy.target(dtype, shape.len(), elements);
+        Ok(policy.target(dtype, shape.len(), elements))
+    }
 
-        // The family is chosen by the first run of elements; single chunks may still fall back.
-        let mut head = vec![0; elements.min(plan::SOFT_CHUNK_ELEMENTS) * dtype.size_bytes()];
-        fill(&mut tensor, &mut head)?;
+    /// Chooses the family by the first bytes of the tensor and leaves room for the header.
+    fn writer<'a, W: Write + Seek>(
+        self,
+        dtype: DType,
+        shape: &[usize],
+        policy: Policy,
+        target: Target,
+        head: &[u8],
+        out: &'a mut W,
+    ) -> Result<Writer<'a, W>> {
         let family = match (target, self.family) {
             (Target::Exact, _) => Family::Exact,
             (_, Some(family)) => family,
-            _ => choose::family(dtype, shape, &head, target),
+            _ => choose::family(dtype, shape, head, target),
         };
         let chunk_elements = match family {
             Family::Exact => plan::EXACT_CHUNK_BYTES / dtype.size_bytes(),
             Family::Grain => plan::GRAIN_CHUNK_ELEMENTS,
             Family::Soft => plan::soft_chunk_elements(shape),
         };
+        let chunk_bytes = chunk_elements * dtype.size_bytes();
         let header = FrameHeader {
             dtype,
             shape: shape.to_vec(),
@@ -95,32 +128,39 @@ impl Codec {
             payload_bytes: 0,
             checksum: [0; 32],
         };
-        let tensor = Cursor::new(head).chain(tensor);
-        Writer { header, target, out, hasher: blake3::Hasher::new(), errors: Errors::default() }.run(elements, tensor)
+        let start = out.stream_position().map_err(writing)?;
+        out.write_all(&header.to_bytes()).map_err(writing)?;
+        Ok(Writer {
+            header,
+            target,
+            chunk_bytes,
+            window_bytes: chunk_bytes * chunk::window(chunk_bytes),
+            start,
+            out,
+            hasher: blake3::Hasher::new(),
+            errors: Errors::default(),
+        })
     }
 }
 
+/// Bytes from the head of a tensor by which its family is chosen.
+const HEAD_BYTES: usize = 1 << 20;
+
+/// A frame being written.
 struct Writer<'a, W> {
     header: FrameHeader,
     target: Target,
+    chunk_bytes: usize,
+    window_bytes: usize,
+    /// Where in `out` the frame begins.
+    start: u64,
     out: &'a mut W,
     hasher: blake3::Hasher,
     errors: Errors,
 }
 
 impl<W: Write + Seek> Writer<'_, W> {
-    fn run(mut self, elements: usize, mut tensor: impl Read) -> Result<FrameHeader> {
-        let start = self.out.stream_position().map_err(writing)?;
-        self.out.write_all(&self.header.to_bytes()).map_err(writing)?;
-        let chunk_bytes = self.header.chunk_elements as usize * self.header.dtype.size_bytes();
-        let mut left = elements * self.header.dtype.size_bytes();
-        let mut window = vec![0; left.min(chunk_bytes * chunk::window(chunk_bytes))];
-        while left > 0 {
-            let window = &mut window[..left.min(chunk_bytes * chunk::window(chunk_bytes))];
-            fill(&mut tensor, window)?;
-            self.window(window, chunk_bytes)?;
-            left -= window.len();
-        }
+    fn finish(mut self) -> Result<FrameHeader> {
         if matches!(self.target, Target::RelL2(bound) if self.errors.rel_l2() > bound) {
             // Each chunk holds the bound, so only sums beyond f64 can end here.
             return Err(Error::UnusableBound {
@@ -133,22 +173,24 @@ impl<W: Write + Seek> Writer<'_, W> {
         self.hasher.update(&self.header.without_checksum());
         self.header.checksum = *self.hasher.finalize().as_bytes();
         let end = self.out.stream_position().map_err(writing)?;
-        self.out.seek(SeekFrom::Start(start)).map_err(writing)?;
+        self.out.seek(SeekFrom::Start(self.start)).map_err(writing)?;
         self.out.write_all(&self.header.to_bytes()).map_err(writing)?;
         self.out.seek(SeekFrom::Start(end)).map_err(writing)?;
         Ok(self.header)
     }
 
-    fn window(&mut self, bytes: &[u8], chunk_bytes: usize) -> Result<()> {
-        let (dtype, shape, target, family) = (self.header.dtype, &self.header.shape, self.target, self.header.family);
+    /// Codes chunks in parallel and writes them in order.
+    fn window(&mut self, bytes: &[u8]) -> Result<()> {
+        let (dtype, shape, target, family) =
+            (self.header.dtype, &self.header.shape, self.target, self.header.family);
         let one = |bytes: &[u8]| {
             let dims = plan::chunk_dims(shape, bytes.len() / dtype.size_bytes());
             chunk::encode(dtype, &dims, bytes, target, family)
         };
         let encoded: Vec<_> = if rayon::current_num_threads() == 1 {
-            bytes.chunks(chunk_bytes).map(one).collect::<Result<_>>()?
+            bytes.chunks(self.chunk_bytes).map(one).collect::<Result<_>>()?
         } else {
-            bytes.par_chunks(chunk_bytes).map(one).collect::<Result<_>>()?
+            bytes.par_chunks(self.chunk_bytes).map(one).collect::<Result<_>>()?
         };
         for encoded in encoded {
             for part in [&encoded.header()[..], &encoded.payload] {

@@ -28,7 +28,9 @@ pub enum Error {
         reason: &'static str,
     },
     /// A target ratio that this tensor cannot reach.
-    #[error("a ratio of {asked} cannot be reached for this {dtype} tensor; the smallest reached was {reached:.4}")]
+    #[error(
+        "a ratio of {asked} cannot be reached for this {dtype} tensor; the smallest reached was {reached:.4}"
+    )]
     RatioOutOfReach {
         /// Ratio asked for.
         asked: f64,

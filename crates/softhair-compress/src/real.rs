@@ -1,5 +1,7 @@
 //! The two floating-point types that lossy families compute in. Halves are widened to `f32` first.
 
+use std::borrow::Cow;
+
 /// `f32` or `f64`, with what the codecs need of them.
 pub(crate) trait Real: Copy + PartialOrd + Send + Sync + Default + std::fmt::Debug + 'static {
     /// Bytes of one value.
@@ -15,6 +17,8 @@ pub(crate) trait Real: Copy + PartialOrd + Send + Sync + Default + std::fmt::Deb
     fn store_le(self, out: &mut [u8]);
     /// Reads a value from exactly [`Self::BYTES`] bytes; shorter input reads as zero-extended.
     fn read_le(bytes: &[u8]) -> Self;
+    /// All values in `bytes`; a view where alignment and byte order allow.
+    fn slice_le(bytes: &[u8]) -> Cow<'_, [Self]>;
 }
 
 macro_rules! real {
@@ -44,6 +48,12 @@ macro_rules! real {
                 let count = bytes.len().min(raw.len());
                 raw[..count].copy_from_slice(&bytes[..count]);
                 Self::from_le_bytes(raw)
+            }
+            fn slice_le(bytes: &[u8]) -> Cow<'_, [Self]> {
+                match bytemuck::try_cast_slice(bytes) {
+                    Ok(values) if cfg!(target_endian = "little") => Cow::Borrowed(values),
+                    _ => bytes.chunks_exact(Self::BYTES).map(Self::read_le).collect(),
+                }
             }
         }
     };

@@ -68,7 +68,7 @@ pub(crate) fn byte_count(dtype: DType, shape: &[usize]) -> Result<u64> {
     shape
         .iter()
         .try_fold(dtype.size_bytes() as u64, |product, &dimension| product.checked_mul(dimension as u64))
-        .filter(|&bytes| bytes <= i64::MAX as u64)
+        .filter(|&bytes| i64::try_from(bytes).is_ok())
         .ok_or_else(|| Error::WrongByteCount {
             dtype: dtype.name(),
             shape: shape.to_vec(),

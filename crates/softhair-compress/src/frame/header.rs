@@ -115,7 +115,14 @@ impl FrameHeader {
         let mut bytes = Vec::with_capacity(self.header_bytes());
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(&[self.family.code(), self.dtype.code(), policy, self.shape.len() as u8, 0, 0]);
+        bytes.extend_from_slice(&[
+            self.family.code(),
+            self.dtype.code(),
+            policy,
+            self.shape.len() as u8,
+            0,
+            0,
+        ]);
         for number in [bound, self.max_abs_error, self.rel_l2_error] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
@@ -167,10 +174,8 @@ impl FrameHeader {
         };
         let family = Family::from_code(fixed[10]).ok_or(damaged("unknown family"))?;
         let dtype = DType::from_code(fixed[11]).ok_or(damaged("unknown element type"))?;
-        let policy = Policy::from_code(fixed[12], f64::from_le_bytes(word(16))).ok_or(damaged("unknown bound"))?;
-        if fixed[14..16] != [0, 0] || u64::from_le_bytes(word(48)) != 0 {
-            return Err(damaged("reserved fields are not zero"));
-        }
+        let policy =
+            Policy::from_code(fixed[12], f64::from_le_bytes(word(16))).ok_or(damaged("unknown bound"))?;
         let shape = (FIXED_BYTES..bytes.len())
             .step_by(8)
             .map(|at| usize::try_from(u64::from_le_bytes(word(at))))
@@ -190,6 +195,10 @@ impl FrameHeader {
             payload_bytes: u64::from_le_bytes(word(56)),
             checksum,
         };
+        // One header, one spelling: reserved fields are zero, and so on.
+        if header.to_bytes() != bytes {
+            return Err(damaged("reserved fields are not what this version writes"));
+        }
         let elements = original_bytes / dtype.size_bytes() as u64;
         if header.chunk_elements == 0 || header.chunk_elements > MAX_CHUNK_ELEMENTS {
             return Err(damaged("chunk size out of range"));

@@ -3,8 +3,8 @@
 mod header;
 mod reader;
 
-pub use header::{Family, FrameHeader};
 pub(crate) use header::CHUNK_HEADER_BYTES;
+pub use header::{Family, FrameHeader};
 pub use reader::FrameReader;
 
 use rayon::prelude::*;
@@ -40,8 +40,9 @@ impl Frame {
     pub fn parse(bytes: Vec<u8>) -> Result<Self> {
         let fixed = bytes.first_chunk().ok_or(Error::NotAFrame("it is shorter than a header"))?;
         let length = FrameHeader::length_from(fixed)?;
-        let header =
-            FrameHeader::parse(bytes.get(..length).ok_or(Error::NotAFrame("it is shorter than its header"))?)?;
+        let header = FrameHeader::parse(
+            bytes.get(..length).ok_or(Error::NotAFrame("it is shorter than its header"))?,
+        )?;
         if header.frame_bytes() != bytes.len() as u64 {
             return Err(Error::Damaged("the frame is not as long as its header says"));
         }
@@ -77,8 +78,12 @@ impl Frame {
     pub fn decompress(&self) -> Result<Vec<u8>> {
         self.check()?;
         let chunks = self.chunks()?;
-        // Each chunk has been seen to be there, and none makes more than `MAX_CHUNK_ELEMENTS`.
-        let mut out = vec![0; self.header.original_bytes() as usize];
+        let bytes = self.header.original_bytes() as usize;
+        // Zeros may shrink a thousandfold, so a small frame may honestly declare more than there is.
+        if Vec::<u8>::new().try_reserve_exact(bytes).is_err() {
+            return Err(Error::Damaged("the tensor does not fit into memory"));
+        }
+        let mut out = vec![0; bytes];
         self.decode(&chunks, &mut out)?;
         Ok(out)
     }
@@ -127,7 +132,8 @@ impl Frame {
             let (head, tail) =
                 rest.split_first_chunk::<CHUNK_HEADER_BYTES>().ok_or(Error::Damaged("a chunk is missing"))?;
             let (family, length) = chunk::parse_header(*head)?;
-            let (payload, tail) = tail.split_at_checked(length).ok_or(Error::Damaged("a chunk is cut short"))?;
+            let (payload, tail) =
+                tail.split_at_checked(length).ok_or(Error::Damaged("a chunk is cut short"))?;
             chunks.push(chunk::Stored { family, payload });
             rest = tail;
         }

@@ -1,7 +1,7 @@
 //! Bits in a row: the variable-length part of a segment, and the two bit-gathering instructions in plain code.
 
 /// Appends bits, first bit lowest, and pads to a byte at the end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct BitWriter {
     bytes: Vec<u8>,
     pending: u64,
@@ -10,7 +10,7 @@ pub(super) struct BitWriter {
 
 impl BitWriter {
     /// Appends the lowest `count` bits of `bits`; those above must be zero.
-    #[inline(always)]
+    #[inline]
     pub(super) fn put(&mut self, bits: u64, count: u32) {
         self.pending |= bits << self.count;
         let filled = self.count + count;
@@ -24,15 +24,17 @@ impl BitWriter {
         }
     }
 
-    /// Pads to a byte and gives all bytes since the last call to `sink`.
-    pub(super) fn flush(&mut self, sink: &mut Vec<u8>) -> usize {
+    /// A writer with room for so many bytes.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), pending: 0, count: 0 }
+    }
+
+    /// Pads to a byte and gives all bytes so far.
+    pub(super) fn flush(&mut self) -> &[u8] {
         let tail = self.pending.to_le_bytes();
         self.bytes.extend_from_slice(&tail[..self.count.div_ceil(8) as usize]);
-        sink.extend_from_slice(&self.bytes);
-        let length = self.bytes.len();
-        self.bytes.clear();
         (self.pending, self.count) = (0, 0);
-        length
+        &self.bytes
     }
 }
 
@@ -50,13 +52,14 @@ impl<'a> BitReader<'a> {
     }
 
     /// The next `count` ≤ 64 bits.
-    #[inline(always)]
+    #[inline]
     pub(super) fn take(&mut self, count: u32) -> u64 {
         let (byte, shift) = (self.position_bits / 8, (self.position_bits % 8) as u32);
         self.position_bits += count as usize;
         let bits = match self.bytes.get(byte..).and_then(<[u8]>::first_chunk::<9>) {
             Some(raw) => {
-                let low = u64::from_le_bytes([raw[0], raw[1], raw[2], raw[3], raw[4], raw[5], raw[6], raw[7]]);
+                let low =
+                    u64::from_le_bytes([raw[0], raw[1], raw[2], raw[3], raw[4], raw[5], raw[6], raw[7]]);
                 (low >> shift) | ((u64::from(raw[8]) << 1) << (63 - shift))
             }
             None => self.near_the_end(byte, shift),
@@ -80,7 +83,7 @@ impl<'a> BitReader<'a> {
 }
 
 /// A word whose lowest `count` ≤ 64 bits are set.
-#[inline(always)]
+#[inline]
 pub(super) fn low_bits(count: u32) -> u64 {
     if count >= 64 { u64::MAX } else { (1 << count) - 1 }
 }
@@ -116,13 +119,12 @@ mod tests {
     proptest! {
         #[test]
         fn bits_come_back_in_order(words in prop::collection::vec((any::<u64>(), 0u32..=64), 0..200)) {
-            let mut writer = BitWriter::default();
+            let mut writer = BitWriter::with_capacity(0);
             for &(bits, count) in &words {
                 writer.put(bits & low_bits(count), count);
             }
-            let mut bytes = Vec::new();
-            writer.flush(&mut bytes);
-            let mut reader = BitReader::new(&bytes, 0);
+            let bytes = writer.flush();
+            let mut reader = BitReader::new(bytes, 0);
             for &(bits, count) in &words {
                 prop_assert_eq!(reader.take(count), bits & low_bits(count));
             }

@@ -17,7 +17,7 @@ pub(crate) fn decode<T: Kernels>(payload: &[u8], out: &mut [u8]) -> Result<()> {
     decode_with::<T>(&T::fastest(), payload, out)
 }
 
-fn decode_with<T: Grain>(kernel: &Kernel<T>, payload: &[u8], out: &mut [u8]) -> Result<()> {
+pub(super) fn decode_with<T: Grain>(kernel: &Kernel<T>, payload: &[u8], out: &mut [u8]) -> Result<()> {
     let chunk = Payload::<T>::parse(payload, out.len() / T::BYTES)?;
     let (mut fixed, mut segment_end) = (chunk.fixed, 0);
     let mut values = [T::default(); BLOCK];
@@ -32,8 +32,9 @@ fn decode_with<T: Grain>(kernel: &Kernel<T>, payload: &[u8], out: &mut [u8]) -> 
             }
             let (shape, step) = chunk.block(code)?;
             let groups = (out.len() / T::BYTES).div_ceil(GROUP);
-            let (block, rest) =
-                fixed.split_at_checked(groups * shape.fixed_bytes()).ok_or(Error::Damaged("a block is cut short"))?;
+            let (block, rest) = fixed
+                .split_at_checked(groups * shape.fixed_bytes())
+                .ok_or(Error::Damaged("a block is cut short"))?;
             fixed = rest;
             (kernel.restore)(block, shape, &mut bits, step, &mut values);
             for (out, value) in out.chunks_exact_mut(T::BYTES).zip(values) {
@@ -45,9 +46,12 @@ fn decode_with<T: Grain>(kernel: &Kernel<T>, payload: &[u8], out: &mut [u8]) -> 
         }
     }
     for exception in chunk.exceptions.chunks_exact(4 + T::BYTES) {
-        let (index, value) = exception.split_first_chunk::<4>().ok_or(Error::Damaged("an exception is cut short"))?;
+        let (index, value) =
+            exception.split_first_chunk::<4>().ok_or(Error::Damaged("an exception is cut short"))?;
         let at = u32::from_le_bytes(*index) as usize * T::BYTES;
-        out.get_mut(at..at + T::BYTES).ok_or(Error::Damaged("an exception lies outside its chunk"))?.copy_from_slice(value);
+        out.get_mut(at..at + T::BYTES)
+            .ok_or(Error::Damaged("an exception lies outside its chunk"))?
+            .copy_from_slice(value);
     }
     Ok(())
 }
@@ -81,9 +85,18 @@ impl<'a, T: Grain> Payload<'a, T> {
         }
         let blocks = elements.div_ceil(BLOCK);
         let (codes, rest) = rest.split_at_checked(blocks).ok_or_else(short)?;
-        let (segments, rest) = rest.split_at_checked(2 * blocks.div_ceil(SEGMENT_BLOCKS)).ok_or_else(short)?;
-        let mut chunk =
-            Self { mode, shape, unit: T::from_f64(unit), codes, segments, fixed: &[], variable: &[], exceptions: &[] };
+        let (segments, rest) =
+            rest.split_at_checked(2 * blocks.div_ceil(SEGMENT_BLOCKS)).ok_or_else(short)?;
+        let mut chunk = Self {
+            mode,
+            shape,
+            unit: T::from_f64(unit),
+            codes,
+            segments,
+            fixed: &[],
+            variable: &[],
+            exceptions: &[],
+        };
 
         let mut fixed_bytes = 0;
         for (index, &code) in codes.iter().enumerate().filter(|&(_, &code)| code != ZERO_BLOCK) {

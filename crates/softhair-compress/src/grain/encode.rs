@@ -4,7 +4,7 @@ use super::{
     BLOCK, GROUP, HEADER_BYTES, MODE_FIXED, MODE_RMS, SEGMENT_BLOCKS, ZERO_BLOCK,
     bits::BitWriter,
     kernel::{Kernel, Kernels},
-    quantise::{Block, Grain, Quantised, level},
+    quantise::{Block, Grain, level},
     shape::Shape,
 };
 use crate::measure::Errors;
@@ -21,42 +21,61 @@ pub(crate) enum Step {
 /// Sums in `f32` over a block are off by at most 32 roundings; errors are reported that much larger.
 const ROUNDING: f64 = 1.0 + 4e-6;
 
-/// Appends the payload of one chunk. Non-finite values in `values` are replaced by zeros on the way and stored apart.
+/// Appends the payload of one chunk. Values that are not finite are stored apart, bit for bit.
 ///
-/// `None`, with `out` untouched, where the range of the values or of the step leaves what can be computed exactly.
-pub(crate) fn encode<T: Kernels>(values: &mut [T], step: Step, out: &mut Vec<u8>) -> Option<Errors> {
+/// `None`, with `out` as it was, where the range of the values or of the step leaves what can be computed exactly.
+pub(crate) fn encode<T: Kernels>(values: &[T], step: Step, out: &mut Vec<u8>) -> Option<Errors> {
     encode_with(&T::fastest(), values, step, out)
 }
 
-fn encode_with<T: Grain>(kernel: &Kernel<T>, values: &mut [T], step: Step, out: &mut Vec<u8>) -> Option<Errors> {
-    let mut exceptions = Vec::new();
-    for (i, value) in values.iter_mut().enumerate() {
-        if !value.is_finite() {
-            exceptions.push((i, *value));
-            *value = T::default();
-        }
-    }
-    let scale = Scale::new(values, step)?;
+pub(super) fn encode_with<T: Grain>(
+    kernel: &Kernel<T>,
+    values: &[T],
+    step: Step,
+    out: &mut Vec<u8>,
+) -> Option<Errors> {
+    let scale = Scale::new(kernel, values, step)?;
+    let start = out.len();
+    let blocks = values.len().div_ceil(BLOCK);
+    let codes = start + HEADER_BYTES;
+    let lengths = codes + blocks;
+    let fixed = lengths + 2 * blocks.div_ceil(SEGMENT_BLOCKS);
+    // Room for the default bound: weights never make it grow.
+    out.reserve(fixed - start + values.len() + values.len() / 8);
+    out.resize(fixed, 0);
     let mut chunk = Chunk {
         kernel,
         scale,
-        exceptions,
-        codes: Vec::with_capacity(values.len().div_ceil(BLOCK)),
-        // Room for the default bound, so that weights never make it grow.
-        fixed: Vec::with_capacity(values.len() + BLOCK),
-        variable: Vec::with_capacity(values.len() / 3 + BLOCK),
-        segments: Vec::new(),
+        exceptions: Vec::new(),
+        fixed: out,
+        variable: BitWriter::with_capacity(values.len() / 4 + BLOCK),
         errors: Errors::default(),
     };
-    let mut bits = BitWriter::default();
-    for (index, segment) in values.chunks(SEGMENT_BLOCKS * BLOCK).enumerate() {
-        for (block, values) in segment.chunks(BLOCK).enumerate() {
-            chunk.block(values, (index * SEGMENT_BLOCKS + block) * BLOCK, &mut bits);
+    let mut segment_start = 0;
+    for (index, block) in values.chunks(BLOCK).enumerate() {
+        chunk.fixed[codes + index] = chunk.block(block, index * BLOCK);
+        if (index + 1) % SEGMENT_BLOCKS == 0 || index + 1 == blocks {
+            let end = chunk.variable.flush().len();
+            let at = lengths + 2 * (index / SEGMENT_BLOCKS);
+            // 4,096 values of at most 63 bits each: below 32 KiB.
+            chunk.fixed[at..at + 2].copy_from_slice(&((end - segment_start) as u16).to_le_bytes());
+            segment_start = end;
         }
-        let length = bits.flush(&mut chunk.variable);
-        chunk.segments.push(u16::try_from(length).ok()?);
     }
-    chunk.write(out)
+    let Chunk { mut exceptions, mut variable, mut errors, .. } = chunk;
+    out.extend_from_slice(variable.flush());
+    exceptions.sort_by_key(|&(index, _)| index);
+    let header = [scale.mode, if scale.mode == MODE_RMS { scale.shape.code() } else { 0 }, 0, 0];
+    out[start..start + 4].copy_from_slice(&header);
+    out[start + 4..start + 8].copy_from_slice(&(exceptions.len() as u32).to_le_bytes());
+    out[start + 8..codes].copy_from_slice(&scale.unit.to_f64().to_le_bytes());
+    for (index, value) in exceptions {
+        out.extend_from_slice(&(index as u32).to_le_bytes());
+        value.write_le(out);
+    }
+    errors.max_abs *= ROUNDING;
+    errors.squared_error *= ROUNDING;
+    Some(errors)
 }
 
 /// What steps are multiples of, in one chunk.
@@ -71,11 +90,16 @@ struct Scale<T> {
 }
 
 impl<T: Grain> Scale<T> {
-    fn new(values: &[T], step: Step) -> Option<Self> {
-        let exponent = match T::largest_exponent(values) {
+    fn new(kernel: &Kernel<T>, values: &[T], step: Step) -> Option<Self> {
+        let mut largest = (kernel.largest_magnitude)(values);
+        if !largest.is_finite() {
+            let finite = values.iter().copied().filter(|value| value.is_finite());
+            largest = T::largest_magnitude(&finite.collect::<Vec<_>>());
+        }
+        let exponent = match largest.exponent() {
             Some(exponent) => exponent,
-            // All zero, or so small that only bits tell them apart.
-            None if values.iter().all(|value| value.to_f64() == 0.0) => 0,
+            None if largest.is_positive_zero() => 0,
+            // Subnormal: only bits tell such values apart.
             None => return None,
         };
         let prescale = T::prescale(exponent)?;
@@ -91,94 +115,73 @@ impl<T: Grain> Scale<T> {
     }
 }
 
+/// A chunk being coded.
 struct Chunk<'a, T> {
     kernel: &'a Kernel<T>,
     scale: Scale<T>,
     exceptions: Vec<(usize, T)>,
-    codes: Vec<u8>,
-    fixed: Vec<u8>,
-    variable: Vec<u8>,
-    segments: Vec<u16>,
+    fixed: &'a mut Vec<u8>,
+    variable: BitWriter,
     errors: Errors,
 }
 
 impl<T: Grain> Chunk<'_, T> {
-    /// Codes up to a block of values that begin at element `start` of the chunk.
-    fn block(&mut self, values: &[T], start: usize, bits: &mut BitWriter) {
+    /// Codes up to a block of values that begin at element `start` of the chunk; gives the block's code.
+    fn block(&mut self, values: &[T], start: usize) -> u8 {
+        let Scale { mode, unit, prescale, .. } = self.scale;
         let mut padded = [T::default(); BLOCK];
         let mut block = values.first_chunk::<BLOCK>().unwrap_or_else(|| {
             padded[..values.len()].copy_from_slice(values);
             &padded
         });
-        let norm = (self.kernel.squared_norm)(block, self.scale.prescale);
-        if norm.to_f64() == 0.0 && values.iter().all(|value| value.is_positive_zero()) {
-            self.codes.push(ZERO_BLOCK);
-            return;
+        let mut norm = (self.kernel.squared_norm)(block, prescale);
+        if !norm.is_finite() {
+            padded = *block;
+            self.except(&mut padded, start, |_, value| !value.is_finite());
+            block = &padded;
+            norm = (self.kernel.squared_norm)(block, prescale);
         }
-        let prescale = self.scale.prescale.to_f64();
-        self.errors.squared_norm += norm.to_f64() / prescale / prescale;
-        let mean_square = norm.to_f64() / values.len() as f64;
+        let norm = norm.to_f64();
+        if norm == 0.0 && block.iter().all(|value| value.is_positive_zero()) {
+            return ZERO_BLOCK;
+        }
+        let prescale = prescale.to_f64();
+        self.errors.squared_norm += norm / prescale / prescale;
+        let mean_square = norm / values.len() as f64;
 
-        let (step, mut code) = if self.scale.mode == MODE_RMS {
+        let (step, mut code) = if mode == MODE_RMS {
             // The largest value lies below 2, and so does every root mean square: level 8 is code 0.
             let code = (8 - level(mean_square as f32)).clamp(0, i32::from(ZERO_BLOCK) - 1) as u8;
-            (T::block_step(self.scale.unit, code), code)
+            (T::block_step(unit, code), code)
         } else {
-            (self.scale.unit, 0)
+            (unit, 0)
         };
         let mut quantised = (self.kernel.quantise)(block, step, step.inverse());
-        let shape = if self.scale.mode == MODE_RMS {
-            self.scale.shape
-        } else {
+        let mut shape = self.scale.shape;
+        if mode == MODE_FIXED {
             let rms_steps = mean_square.sqrt() / prescale / step.to_f64();
-            Shape::for_block(rms_steps, quantised.largest, T::MAX_LOW_BITS)
-        };
-        if self.scale.mode == MODE_FIXED {
+            shape = Shape::for_block(rms_steps, quantised.largest, T::MAX_LOW_BITS);
             code = shape.code();
         }
         if quantised.largest > shape.largest() {
-            padded = *block;
-            self.except(&mut padded, &quantised, shape, start);
-            block = &padded;
-            quantised = (self.kernel.quantise)(block, step, step.inverse());
+            let mut within = *block;
+            self.except(&mut within, start, |i, _| quantised.magnitudes[i] > shape.largest());
+            quantised = (self.kernel.quantise)(&within, step, step.inverse());
         }
-        self.codes.push(code);
-        (self.kernel.pack)(&quantised, values.len().div_ceil(GROUP), shape, &mut self.fixed, bits);
+        (self.kernel.pack)(&quantised, values.len().div_ceil(GROUP), shape, self.fixed, &mut self.variable);
         let step = step.to_f64();
         self.errors.max_abs = self.errors.max_abs.max(quantised.max_error.to_f64());
         self.errors.squared_error += quantised.squared_error_steps.to_f64() * step * step;
+        code
     }
 
-    /// Takes the values that are too large for `shape` out of the block and stores them apart.
-    fn except(&mut self, block: &mut Block<T>, quantised: &Quantised<T>, shape: Shape, start: usize) {
+    /// Takes the values for which `apart` holds out of the block; they are stored apart.
+    fn except(&mut self, block: &mut Block<T>, start: usize, apart: impl Fn(usize, T) -> bool) {
         for (i, value) in block.iter_mut().enumerate() {
-            if quantised.magnitudes[i] > shape.largest() {
+            if apart(i, *value) {
                 self.exceptions.push((start + i, *value));
                 *value = T::default();
             }
         }
-    }
-
-    fn write(mut self, out: &mut Vec<u8>) -> Option<Errors> {
-        let shape = if self.scale.mode == MODE_RMS { self.scale.shape.code() } else { 0 };
-        let exceptions = u32::try_from(self.exceptions.len()).ok()?;
-        out.reserve(HEADER_BYTES + self.codes.len() + self.fixed.len() + self.variable.len());
-        out.extend_from_slice(&[self.scale.mode, shape, 0, 0]);
-        out.extend_from_slice(&exceptions.to_le_bytes());
-        out.extend_from_slice(&self.scale.unit.to_f64().to_le_bytes());
-        out.extend_from_slice(&self.codes);
-        for length in &self.segments {
-            out.extend_from_slice(&length.to_le_bytes());
-        }
-        out.extend_from_slice(&self.fixed);
-        out.extend_from_slice(&self.variable);
-        self.exceptions.sort_by_key(|&(index, _)| index);
-        for (index, value) in self.exceptions {
-            out.extend_from_slice(&(index as u32).to_le_bytes());
-            value.write_le(out);
-        }
-        self.errors.max_abs *= ROUNDING;
-        self.errors.squared_error *= ROUNDING;
-        Some(self.errors)
     }
 }

@@ -1,4 +1,4 @@
-//! The four hot loops behind function pointers, so that the fastest one that this processor has is chosen once.
+//! The hot loops behind function pointers, so that the fastest one that this processor has is chosen once.
 
 use super::{
     BLOCK, GROUP,
@@ -10,6 +10,7 @@ use super::{
 
 /// One implementation of the hot loops. All give the same bytes.
 pub(crate) struct Kernel<T> {
+    pub(super) largest_magnitude: fn(&[T]) -> T,
     pub(super) squared_norm: fn(&Block<T>, T) -> T,
     pub(super) quantise: fn(&Block<T>, T, T) -> Quantised<T>,
     /// Appends the first groups of a block.
@@ -20,8 +21,13 @@ pub(crate) struct Kernel<T> {
 
 impl<T: Grain> Kernel<T> {
     /// Plain Rust: the reference.
-    pub(super) const PORTABLE: Self =
-        Self { squared_norm: T::squared_norm, quantise: T::quantise, pack: pack_groups, restore: restore_groups };
+    pub(super) const PORTABLE: Self = Self {
+        largest_magnitude: T::largest_magnitude,
+        squared_norm: T::squared_norm,
+        quantise: T::quantise,
+        pack: pack_groups,
+        restore: restore_groups,
+    };
 }
 
 fn pack_groups<T>(
@@ -60,7 +66,7 @@ pub(crate) trait Kernels: Grain {
 
 impl Kernels for f32 {
     fn fastest() -> Kernel<Self> {
-        #[cfg(any())]
+        #[cfg(target_arch = "x86_64")]
         if let Some(kernel) = super::avx2::kernel() {
             return kernel;
         }

@@ -12,7 +12,7 @@
 //! [`quantise`] knows numbers, [`shape`] which bits go where, [`pack`] moves the bits; `avx2` does the same faster,
 //! to the same bytes. The payload is documented in `docs/src/frame-format.md`.
 
-#[cfg(any())]
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 mod bits;
 mod decode;
@@ -42,3 +42,6 @@ const MAX_CLASS: u32 = 63;
 const MODE_RMS: u8 = 0;
 /// How a chunk's header says that one step serves all.
 const MODE_FIXED: u8 = 1;
+
+#[cfg(test)]
+mod tests;

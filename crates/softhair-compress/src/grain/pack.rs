@@ -9,7 +9,13 @@ use super::{
 };
 
 /// Appends one group. Magnitudes must not exceed [`Shape::largest`].
-pub(super) fn pack(magnitudes: &[u32; GROUP], signs: u64, shape: Shape, fixed: &mut Vec<u8>, variable: &mut BitWriter) {
+pub(super) fn pack(
+    magnitudes: &[u32; GROUP],
+    signs: u64,
+    shape: Shape,
+    fixed: &mut Vec<u8>,
+    variable: &mut BitWriter,
+) {
     fixed.extend_from_slice(&signs.to_le_bytes());
     for layer in 0..shape.nibble_layers() {
         for lane in 0..8 {
@@ -45,7 +51,12 @@ pub(super) fn pack(magnitudes: &[u32; GROUP], signs: u64, shape: Shape, fixed: &
 }
 
 /// Reads one group from its fixed part (of [`Shape::fixed_bytes`]) and the variable bits; gives the signs.
-pub(super) fn unpack(fixed: &[u8], shape: Shape, variable: &mut BitReader<'_>, magnitudes: &mut [u32; GROUP]) -> u64 {
+pub(super) fn unpack(
+    fixed: &[u8],
+    shape: Shape,
+    variable: &mut BitReader<'_>,
+    magnitudes: &mut [u32; GROUP],
+) -> u64 {
     let mut words = fixed.chunks_exact(8).map(|word| {
         let mut raw = [0; 8];
         raw.copy_from_slice(word);
@@ -59,7 +70,8 @@ pub(super) fn unpack(fixed: &[u8], shape: Shape, variable: &mut BitReader<'_>, m
             let two_lanes = word();
             for row in 0..8 {
                 magnitudes[8 * row + 2 * pair] |= ((two_lanes >> (4 * row)) as u32 & 15) << (4 * layer);
-                magnitudes[8 * row + 2 * pair + 1] |= ((two_lanes >> (32 + 4 * row)) as u32 & 15) << (4 * layer);
+                magnitudes[8 * row + 2 * pair + 1] |=
+                    ((two_lanes >> (32 + 4 * row)) as u32 & 15) << (4 * layer);
             }
         }
     }

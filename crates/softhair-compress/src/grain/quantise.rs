@@ -29,8 +29,10 @@ pub(crate) trait Grain: Real {
     /// A power of two that brings values of this binary exponent to about 1; `None` where its square or inverse would
     /// leave the range of the type.
     fn prescale(exponent: i32) -> Option<Self>;
-    /// Binary exponent of the largest finite magnitude; `None` if all are zero or subnormal.
-    fn largest_exponent(values: &[Self]) -> Option<i32>;
+    /// The largest magnitude, not-a-number and infinity counting as larger than all others.
+    fn largest_magnitude(values: &[Self]) -> Self;
+    /// Binary exponent; `None` for zero and subnormal numbers.
+    fn exponent(self) -> Option<i32>;
     /// Σ (x · prescale)².
     fn squared_norm(block: &Block<Self>, prescale: Self) -> Self;
     /// Rounds to multiples of `step`; `inverse` is 1 / `step`.
@@ -73,12 +75,19 @@ macro_rules! grain {
 
             fn prescale(exponent: i32) -> Option<Self> {
                 let usable: std::ops::RangeInclusive<i32> = $usable;
-                usable.contains(&exponent).then(|| <$type>::from_bits((($bias - exponent) as $bits) << $mantissa))
+                usable
+                    .contains(&exponent)
+                    .then(|| <$type>::from_bits((($bias - exponent) as $bits) << $mantissa))
             }
 
-            fn largest_exponent(values: &[Self]) -> Option<i32> {
-                let largest = values.iter().fold(0, |largest: $bits, value| largest.max(value.abs().to_bits()));
-                let exponent = (largest >> $mantissa) as i32;
+            fn largest_magnitude(values: &[Self]) -> Self {
+                let largest =
+                    values.iter().fold(0, |largest: $bits, value| largest.max(value.abs().to_bits()));
+                <$type>::from_bits(largest)
+            }
+
+            fn exponent(self) -> Option<i32> {
+                let exponent = (self.abs().to_bits() >> $mantissa) as i32;
                 (exponent != 0).then_some(exponent - $bias)
             }
 

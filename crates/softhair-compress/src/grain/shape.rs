@@ -45,8 +45,7 @@ impl Shape {
 
     /// The shape of that code, if it has no more than `max_low_bits`.
     pub(super) fn from_code(code: u8, max_low_bits: u32) -> Option<Self> {
-        let shape =
-            Self { low_bits: u32::from(code >> 2), classes: Classes::ALL[usize::from(code & 3)] };
+        let shape = Self { low_bits: u32::from(code >> 2), classes: Classes::ALL[usize::from(code & 3)] };
         (shape.low_bits <= max_low_bits).then_some(shape)
     }
 
@@ -55,7 +54,8 @@ impl Shape {
     /// In units of the class width the best thresholds are those that split what is left in halves: `TwoWide`
     /// with a unit of 0.25 to 0.335 rms, `OneWide` up to 0.5. The code then costs 0.03 to 0.08 bits more than the entropy.
     pub(super) fn for_rms(rms_steps: f64, max_low_bits: u32) -> Self {
-        if rms_steps < 2.0 {
+        // Below, zero is so common that it deserves a class of its own.
+        if rms_steps < 1.4 {
             return Self { low_bits: 0, classes: Classes::Even };
         }
         // The largest unit 2^k not above half an rms; the exponent of a float is the floor of its logarithm.
