@@ -84,11 +84,15 @@ impl Stored<'_> {
 }
 
 fn decode_lossy<T: Lossy>(family: Family, payload: &[u8], dims: &[usize], out: &mut [u8]) -> Result<()> {
-    if family == Family::Grain {
-        return grain::decode::<T>(payload, out);
+    let decode = |values: &mut [T]| match family {
+        Family::Grain => grain::decode(payload, values),
+        _ => soft::decode(payload, dims, values),
+    };
+    if let Some(values) = T::slice_le_mut(out) {
+        return decode(values);
     }
     let mut values = vec![T::default(); out.len() / T::BYTES];
-    soft::decode(payload, dims, &mut values)?;
+    decode(&mut values)?;
     for (out, value) in out.chunks_exact_mut(T::BYTES).zip(values) {
         value.store_le(out);
     }

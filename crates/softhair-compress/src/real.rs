@@ -19,6 +19,8 @@ pub(crate) trait Real: Copy + PartialOrd + Send + Sync + Default + std::fmt::Deb
     fn read_le(bytes: &[u8]) -> Self;
     /// All values in `bytes`; a view where alignment and byte order allow.
     fn slice_le(bytes: &[u8]) -> Cow<'_, [Self]>;
+    /// `bytes` as values to write; `None` where alignment or byte order do not allow it.
+    fn slice_le_mut(bytes: &mut [u8]) -> Option<&mut [Self]>;
 }
 
 macro_rules! real {
@@ -48,6 +50,9 @@ macro_rules! real {
                 let count = bytes.len().min(raw.len());
                 raw[..count].copy_from_slice(&bytes[..count]);
                 Self::from_le_bytes(raw)
+            }
+            fn slice_le_mut(bytes: &mut [u8]) -> Option<&mut [Self]> {
+                bytemuck::try_cast_slice_mut(bytes).ok().filter(|_| cfg!(target_endian = "little"))
             }
             fn slice_le(bytes: &[u8]) -> Cow<'_, [Self]> {
                 match bytemuck::try_cast_slice(bytes) {

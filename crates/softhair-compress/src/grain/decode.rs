@@ -9,36 +9,37 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// Fills `out` with the little-endian values of one chunk; its length says how many there are.
+/// Fills `out` with the values of one chunk; its length says how many there are.
 ///
 /// # Errors
 /// [`Error::Damaged`] if the payload does not describe exactly that many values.
-pub(crate) fn decode<T: Kernels>(payload: &[u8], out: &mut [u8]) -> Result<()> {
+pub(crate) fn decode<T: Kernels>(payload: &[u8], out: &mut [T]) -> Result<()> {
     decode_with::<T>(&T::fastest(), payload, out)
 }
 
-pub(super) fn decode_with<T: Grain>(kernel: &Kernel<T>, payload: &[u8], out: &mut [u8]) -> Result<()> {
-    let chunk = Payload::<T>::parse(payload, out.len() / T::BYTES)?;
+pub(super) fn decode_with<T: Grain>(kernel: &Kernel<T>, payload: &[u8], out: &mut [T]) -> Result<()> {
+    let chunk = Payload::<T>::parse(payload, out.len())?;
     let (mut fixed, mut segment_end) = (chunk.fixed, 0);
-    let mut values = [T::default(); BLOCK];
-    let segments = out.chunks_mut(SEGMENT_BLOCKS * BLOCK * T::BYTES).zip(chunk.codes.chunks(SEGMENT_BLOCKS));
+    let segments = out.chunks_mut(SEGMENT_BLOCKS * BLOCK).zip(chunk.codes.chunks(SEGMENT_BLOCKS));
     for ((out, codes), length) in segments.zip(chunk.segments.as_chunks::<2>().0) {
         let mut bits = BitReader::new(chunk.variable, segment_end);
         segment_end += usize::from(u16::from_le_bytes(*length));
-        for (out, &code) in out.chunks_mut(BLOCK * T::BYTES).zip(codes) {
+        for (out, &code) in out.chunks_mut(BLOCK).zip(codes) {
             if code == ZERO_BLOCK {
-                out.fill(0);
+                out.fill(T::default());
                 continue;
             }
             let (shape, step) = chunk.block(code)?;
-            let groups = (out.len() / T::BYTES).div_ceil(GROUP);
-            let (block, rest) = fixed
-                .split_at_checked(groups * shape.fixed_bytes())
-                .ok_or(Error::Damaged("a block is cut short"))?;
+            let bytes = out.len().div_ceil(GROUP) * shape.fixed_bytes();
+            let (block, rest) =
+                fixed.split_at_checked(bytes).ok_or(Error::Damaged("a block is cut short"))?;
             fixed = rest;
-            (kernel.restore)(block, shape, &mut bits, step, &mut values);
-            for (out, value) in out.chunks_exact_mut(T::BYTES).zip(values) {
-                value.store_le(out);
+            if let Some(out) = out.first_chunk_mut::<BLOCK>() {
+                (kernel.restore)(block, shape, &mut bits, step, out);
+            } else {
+                let mut padded = [T::default(); BLOCK];
+                (kernel.restore)(block, shape, &mut bits, step, &mut padded);
+                out.copy_from_slice(&padded[..out.len()]);
             }
         }
         if bits.position_bytes() != segment_end {
@@ -48,10 +49,10 @@ pub(super) fn decode_with<T: Grain>(kernel: &Kernel<T>, payload: &[u8], out: &mu
     for exception in chunk.exceptions.chunks_exact(4 + T::BYTES) {
         let (index, value) =
             exception.split_first_chunk::<4>().ok_or(Error::Damaged("an exception is cut short"))?;
-        let at = u32::from_le_bytes(*index) as usize * T::BYTES;
-        out.get_mut(at..at + T::BYTES)
-            .ok_or(Error::Damaged("an exception lies outside its chunk"))?
-            .copy_from_slice(value);
+        let place = out
+            .get_mut(u32::from_le_bytes(*index) as usize)
+            .ok_or(Error::Damaged("an exception lies outside its chunk"))?;
+        *place = T::read_le(value);
     }
     Ok(())
 }
