@@ -50,3 +50,7 @@ pub use tensor::TensorView;
 
 /// Most dimensions a tensor may have.
 pub const MAX_RANK: usize = 32;
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;
