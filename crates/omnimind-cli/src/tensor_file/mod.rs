@@ -36,7 +36,7 @@ use omnimind_memory::DType;
 
 pub use error::TensorFileError;
 pub use vector::read_vectors;
-pub use write::{TensorFileWriter, TensorSpec, WriteMode};
+pub use write::{TensorFileWriter, TensorPlace, TensorSpec, WriteMode};
 
 use error::Fault;
 use map::Bytes;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use omnimind_memory::DType;
@@ -82,27 +82,18 @@ impl TensorFileWriter {
         Ok(Self { path: path.to_owned(), mode, file, places, bytes: bytes.max(header.len() as u64) })
     }
 
-    /// Writes the elements of one tensor to their place.
+    /// The place of one tensor, to write its elements to.
     ///
     /// # Errors
-    /// If the tensor was not announced or was written before, if there are too few or too many bytes, or the system
-    /// refuses.
-    pub fn write(&mut self, name: &str, elements: &mut dyn Read) -> Result<(), TensorFileError> {
-        let result = self.copy(name, elements);
-        result.map_err(|source| TensorFileError::Write { path: self.path.clone(), source })
-    }
-
-    fn copy(&mut self, name: &str, elements: &mut dyn Read) -> io::Result<()> {
+    /// If the tensor was not announced or was written before, or the system refuses.
+    pub fn tensor(&mut self, name: &str) -> Result<TensorPlace<'_>, TensorFileError> {
+        let write = |source| TensorFileError::Write { path: self.path.clone(), source };
         let (begin, length) = self
             .places
             .remove(name)
-            .ok_or_else(|| io::Error::other(format!("tensor {name:?} was not expected")))?;
-        self.file.seek(SeekFrom::Start(begin))?;
-        let copied = io::copy(&mut elements.take(length), self.file.as_file_mut())?;
-        if copied != length || elements.read(&mut [0])? != 0 {
-            return Err(io::Error::other(format!("tensor {name:?} is not {length} bytes long")));
-        }
-        Ok(())
+            .ok_or_else(|| write(io::Error::other(format!("tensor {name:?} was not expected"))))?;
+        self.file.seek(SeekFrom::Start(begin)).map_err(write)?;
+        Ok(TensorPlace { path: &self.path, file: self.file.as_file_mut(), name: name.to_owned(), left: length, failed: None })
     }
 
     /// Makes the file durable and visible, and says how many bytes it has.
@@ -126,6 +117,62 @@ impl TensorFileWriter {
         })?;
         File::open(directory_of(&path)).and_then(|directory| directory.sync_all()).map_err(write)?;
         Ok(bytes)
+    }
+}
+
+/// Where the elements of one tensor go; exactly as many bytes as were announced.
+#[derive(Debug)]
+pub struct TensorPlace<'a> {
+    path: &'a Path,
+    file: &'a mut File,
+    name: String,
+    left: u64,
+    failed: Option<io::Error>,
+}
+
+impl TensorPlace<'_> {
+    /// Says whether all went well. Who writes through other layers learns here what went wrong at the bottom.
+    ///
+    /// # Errors
+    /// The first failure of a write, or too few bytes.
+    pub fn finish(self) -> Result<(), TensorFileError> {
+        let short = || (self.left > 0).then(|| io::Error::other(format!("tensor {:?} lacks {} bytes", self.name, self.left)));
+        match self.failed.or_else(short) {
+            None => Ok(()),
+            Some(source) => Err(TensorFileError::Write { path: self.path.to_owned(), source }),
+        }
+    }
+
+    /// Whether a write failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+}
+
+impl Write for TensorPlace<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = if bytes.len() as u64 > self.left {
+            Err(io::Error::other(format!("tensor {:?} has more bytes than announced", self.name)))
+        } else {
+            self.file.write(bytes)
+        };
+        match written {
+            Ok(count) => {
+                self.left -= count as u64;
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                let told = io::Error::new(error.kind(), error.to_string());
+                self.failed.get_or_insert(error);
+                Err(told)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -224,7 +271,9 @@ mod tests {
             let metadata = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
             let mut writer = TensorFileWriter::create(&path, WriteMode::CreateNew, &specs, &metadata).unwrap();
             for spec in specs.iter().rev() {
-                writer.write(&spec.name, &mut bytes(spec).as_slice()).unwrap();
+                let mut place = writer.tensor(&spec.name).unwrap();
+                place.write_all(&bytes(spec)).unwrap();
+                place.finish().unwrap();
             }
             let length = writer.finish().unwrap();
             prop_assert_eq!(length, path.metadata().unwrap().len());
@@ -252,12 +301,13 @@ mod tests {
         let specs = [spec("x", DType::F32, &[2])];
         let create = |mode| TensorFileWriter::create(&path, mode, &specs, &BTreeMap::new());
         assert!(matches!(create(WriteMode::CreateNew), Err(TensorFileError::Exists { .. })));
-        let mut writer = create(WriteMode::Replace).unwrap();
-        assert!(writer.write("x", &mut [0_u8; 7].as_slice()).is_err());
-        drop(writer);
-        let mut writer = create(WriteMode::Replace).unwrap();
-        assert!(writer.write("x", &mut [0_u8; 9].as_slice()).is_err());
-        drop(writer);
+        for wrong in [7, 9] {
+            let mut writer = create(WriteMode::Replace).unwrap();
+            let mut place = writer.tensor("x").unwrap();
+            assert_eq!(place.write_all(&vec![0; wrong]).is_err(), wrong == 9);
+            assert!(place.finish().is_err());
+            assert!(writer.tensor("x").is_err());
+        }
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         let writer = create(WriteMode::Replace).unwrap();
         assert!(writer.finish().unwrap_err().to_string().contains("did not arrive"));

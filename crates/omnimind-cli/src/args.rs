@@ -1,0 +1,255 @@
+//! What can be typed: verbs, options and their help. Nothing here does anything.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use omnimind_memory::{Layer, Policy, ProcessContext};
+
+/// Consolidates GPU memory instead of deleting it: stores tensors durably within an error bound, finds them again by
+/// resemblance, and brings them back.
+#[derive(Debug, Parser)]
+#[command(name = "omnimind", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, 5 damaged data found."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every verb")]
+pub(crate) struct Global {
+    /// The store [env: OMNIMIND_STORE] [default: $XDG_DATA_HOME/omnimind]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) store: Option<PathBuf>,
+    /// The configuration [env: OMNIMIND_CONFIG] [default: $XDG_CONFIG_HOME/omnimind/omnimind.toml]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say nothing but results and errors
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more: every tensor, every reason
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// The whole idea in one minute, on real weights; leaves nothing behind
+    Demo(Demo),
+    /// Store files of tensors durably, one memory per file
+    Consolidate(Consolidate),
+    /// The memories of the store
+    List(List),
+    /// Everything about one memory
+    Show(Named),
+    /// What a vector reminds of
+    DejaVu(DejaVu),
+    /// Bring a memory back as a file
+    Reactivate(Reactivate),
+    /// Remove a memory; `gc` then frees its space
+    Forget(Named),
+    /// Read everything in the store and report what is damaged
+    Verify(Verify),
+    /// Free the space that no memory uses
+    Gc,
+    /// What was consolidated, and what it saved
+    Stats,
+    /// What the GPU has, and who holds it
+    Gpu,
+    /// The settings in effect, and where each came from
+    Config,
+    /// Completions for a shell, to be sourced by it
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// The one who may open what is sealed
+    Keyholder {
+        #[command(subcommand)]
+        verb: KeyholderVerb,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Keep the store, the key and the file that was brought back
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) keep: Option<PathBuf>,
+    /// Where minilm-slice.safetensors and sentence-embeddings.npy are
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data: Option<PathBuf>,
+    /// Use the simulated GPU even where there is a real one
+    #[arg(long)]
+    pub(crate) simulated: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Consolidate {
+    /// .safetensors, .npy or .npz
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// On whose behalf: this context may recall the memories
+    #[arg(long)]
+    pub(crate) context: ProcessContext,
+    /// What it is, for example model or activation
+    #[arg(long = "type", value_name = "TYPE", default_value = "model")]
+    pub(crate) kind: String,
+    /// How much may be lost: rel=6e-3, abs=1e-3, ratio=0.3 or exact [default: compression.bound]
+    #[arg(long)]
+    pub(crate) bound: Option<Policy>,
+    /// The error that it was born of, for example oom, crash or structural_failure
+    #[arg(long, value_name = "NAME")]
+    pub(crate) error_type: Option<String>,
+    /// How severe that was: low, medium, high or critical
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) severity: Option<String>,
+    /// What it hit: low, medium, high or system-wide
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) impact: Option<String>,
+    /// The message of the error; what it was is recognised from it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) error_text: Option<String>,
+    /// An embedding to find it by: float .npy of shape [d], or [n, d] with one row for each of n files
+    #[arg(long, value_name = "FILE.npy", value_hint = ValueHint::FilePath)]
+    pub(crate) signature: Option<PathBuf>,
+    /// Which row of the signature file, from 0
+    #[arg(long, value_name = "N", requires = "signature")]
+    pub(crate) row: Option<usize>,
+    /// Anything else worth knowing; may be given often
+    #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only this layer: preconscious or unconscious
+    #[arg(long)]
+    pub(crate) layer: Option<Layer>,
+    /// Only this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// Only what this context may recall
+    #[arg(long)]
+    pub(crate) context: Option<ProcessContext>,
+    /// Only what is younger: 2h, 3days, or a date such as 2026-11-21
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<SystemTime>,
+    /// Only what is older
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<SystemTime>,
+    /// Only what has at least this trauma score, from 0 to 1
+    #[arg(long, value_name = "SCORE")]
+    pub(crate) min_trauma: Option<f64>,
+    /// At most so many, the youngest
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The content hash, or a beginning of it that fits no other
+    pub(crate) hash: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DejaVu {
+    /// Who asks
+    #[arg(long)]
+    pub(crate) context: ProcessContext,
+    /// What to compare with: float .npy of shape [d] or [n, d]
+    #[arg(long, value_name = "FILE.npy", value_hint = ValueHint::FilePath)]
+    pub(crate) vector: PathBuf,
+    /// Which row, from 0; needed if there are several
+    #[arg(long, value_name = "N")]
+    pub(crate) row: Option<usize>,
+    /// How many answers
+    #[arg(short, value_name = "K", default_value_t = 5)]
+    pub(crate) k: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reactivate {
+    #[command(flatten)]
+    pub(crate) memory: Named,
+    /// Who recalls it
+    #[arg(long)]
+    pub(crate) context: ProcessContext,
+    /// Where to: .safetensors, or .npy for a single tensor
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Move damaged objects aside, and say which memories they belonged to
+    #[arg(long)]
+    pub(crate) repair: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyholderVerb {
+    /// Make an identity. Its public key seals; only the identity itself opens
+    Init {
+        /// The secret identity; its public key goes beside it, ending in .pub [default: keyholder.key beside the
+        /// configuration]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        identity: Option<PathBuf>,
+    },
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// A point in time, or how long ago one was.
+fn moment(text: &str) -> Result<SystemTime, String> {
+    let dated = if text.len() == "2026-11-21".len() { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    let moment = match humantime::parse_duration(text) {
+        Ok(ago) => SystemTime::now().checked_sub(ago),
+        Err(_) => humantime::parse_rfc3339_weak(&dated).ok(),
+    };
+    moment
+        .filter(|moment| *moment >= SystemTime::UNIX_EPOCH)
+        .ok_or_else(|| "write how long ago (2h, 3days) or when (2026-11-21, 2026-11-21T08:00:00)".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_moment_is_a_date_or_how_long_ago() {
+        let second = Duration::from_secs(1);
+        let an_hour_ago = SystemTime::now() - 3600 * second;
+        assert!(moment("1h").unwrap().duration_since(an_hour_ago).unwrap() < 60 * second);
+        assert_eq!(moment("2026-11-21").unwrap(), moment("2026-11-21T00:00:00Z").unwrap());
+        for bad in ["", "yesterday", "2026-13-01", "99999999999years", "1900-01-01"] {
+            assert!(moment(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a verb works with: the settings, the place where answers go, and the consolidator made of them.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use gpu_probe::{DeviceMemory, SimulatedGpu, WatermarkConfig, detect};
+use omnimind_memory::{Builder, Consolidator, ContentHash, Error, Recipient};
+use topic_classifier::Classifier;
+
+use crate::config::{Config, Effective, GpuSource};
+use crate::failure::Failure;
+use crate::output::Output;
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) settings: Effective,
+    pub(crate) output: Output,
+}
+
+impl Session {
+    pub(crate) fn new(settings: Effective, output: Output) -> Self {
+        Self { settings, output }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.settings.config
+    }
+
+    /// A consolidator over a store that must exist: a mistyped path must not look like an empty store.
+    pub(crate) fn existing(&self) -> Result<Consolidator, Failure> {
+        let dir = &self.config().store.dir;
+        if dir.exists() {
+            return self.consolidator();
+        }
+        Err(Failure::NotFound(format!(
+            "there is no store at {dir:?}; `omnimind consolidate FILE --context NAME` makes one, --store names another"
+        )))
+    }
+
+    /// A consolidator without a GPU, over a store that is made if there is none.
+    pub(crate) fn consolidator(&self) -> Result<Consolidator, Failure> {
+        let mut builder = self.builder()?.store(&self.config().store.dir);
+        if let Some(recipient) = self.keyholder()? {
+            builder = builder.keyholder(recipient);
+        }
+        Ok(builder.build()?)
+    }
+
+    /// Everything that the settings say about a consolidator but the store and the keyholder.
+    pub(crate) fn builder(&self) -> Result<Builder, Failure> {
+        let config = self.config();
+        let watermark = WatermarkConfig::new(config.gpu.enter, config.gpu.leave).map_err(Failure::from_gpu)?;
+        Ok(Consolidator::builder()
+            .classifier(Classifier::new(config.classifier).map_err(Error::Classifier)?)
+            .policy(config.compression.bound)
+            .index(config.index)
+            .device(config.gpu.device)
+            .watermark(watermark))
+    }
+
+    /// The public key to seal for, if there is one. Only the file in the usual place may be missing.
+    fn keyholder(&self) -> Result<Option<Recipient>, Failure> {
+        let keyholder = &self.config().unconscious.keyholder;
+        let refuse = |reason: String| {
+            Failure::Usage(format!(
+                "unconscious.keyholder: {reason}; give a public key (age1…) or the .pub file that `omnimind keyholder \
+                 init` made"
+            ))
+        };
+        if keyholder.starts_with("age1") {
+            return keyholder.parse().map(Some).map_err(|error| refuse(format!("{error}")));
+        }
+        if !Path::new(keyholder).exists() && self.is_default("unconscious.keyholder") {
+            return Ok(None);
+        }
+        let text = fs::read_to_string(keyholder).map_err(|error| refuse(format!("{keyholder:?}: {error}")))?;
+        text.trim().parse().map(Some).map_err(|error| refuse(format!("{keyholder:?}: {error}")))
+    }
+
+    fn is_default(&self, key: &str) -> bool {
+        self.settings.settings.iter().any(|setting| setting.key == key && setting.origin == "default")
+    }
+
+    /// The GPU that the settings ask for, and a line about it.
+    pub(crate) fn gpu(&self) -> (Arc<dyn DeviceMemory>, String) {
+        match self.config().gpu.source {
+            GpuSource::Simulated => {
+                let gpu = SimulatedGpu::new(self.config().gpu.simulated_bytes);
+                (Arc::new(gpu), "simulated, because gpu.source says so".to_owned())
+            }
+            GpuSource::Auto => {
+                let found = detect();
+                (found.probe, found.note)
+            }
+        }
+    }
+}
+
+/// The memory that a hash, or the beginning of one, stands for.
+pub(crate) fn resolve(consolidator: &Consolidator, hash: &str) -> Result<ContentHash, Failure> {
+    Ok(consolidator.store().resolve_prefix(hash).map_err(Error::Store)?)
+}

@@ -1,0 +1,103 @@
+//! `reactivate`: a memory becomes a file again, tensor by tensor, whole or not at all.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use omnimind_memory::{Consolidator, ContentHash, DType, Error, Memory};
+use serde_json::json;
+
+use crate::args::Reactivate;
+use crate::failure::Failure;
+use crate::output::{Bytes, Small};
+use crate::record::MemoryRecord;
+use crate::session::{Session, resolve};
+use crate::tensor_file::{TensorFileError, TensorFileWriter, TensorSpec, WriteMode};
+
+pub(super) fn run(session: &Session, args: &Reactivate) -> Result<(), Failure> {
+    let consolidator = session.existing()?;
+    let hash = resolve(&consolidator, &args.memory.hash)?;
+    let memory = consolidator.store().manifest(&hash).map_err(Error::Store)?;
+    let (file_bytes, warning) = bring_back(&consolidator, &hash, &memory, args)?;
+    if let Some(warning) = &warning {
+        session.output.note(warning);
+    }
+    let record = MemoryRecord::from(memory);
+    let answer = json!({
+        "memory": record, "file": args.output.to_string_lossy(), "file_bytes": file_bytes, "warning": warning,
+    });
+    session.output.result(&answer, |out| {
+        writeln!(
+            out,
+            "{:?}: {} in {} tensors, {} of relative L2 error (bound {})",
+            args.output,
+            Bytes(file_bytes),
+            record.tensors.len(),
+            Small(record.rel_l2_error),
+            record.bound
+        )
+    })
+}
+
+fn bring_back(
+    consolidator: &Consolidator,
+    hash: &ContentHash,
+    memory: &Memory,
+    args: &Reactivate,
+) -> Result<(u64, Option<String>), Failure> {
+    if memory.summary.sealed {
+        // The facade refuses, and says why.
+        consolidator.reactivate_each(hash, &args.context, |_| Ok(()))?;
+    }
+    let mode = if args.force { WriteMode::Replace } else { WriteMode::CreateNew };
+    let mut writer = TensorFileWriter::create(&args.output, mode, &specs(memory)?, &file_metadata(memory))?;
+    let mut refused = None;
+    let answer = consolidator.reactivate_each(hash, &args.context, |tensor| {
+        let mut place = match writer.tensor(tensor.name()) {
+            Ok(place) => place,
+            Err(error) => return Err(stop(tensor.name(), refused.insert(error))),
+        };
+        let name = tensor.name().to_owned();
+        let written = tensor.write_to(&mut place);
+        if written.is_err() && !place.has_failed() {
+            return written;
+        }
+        place.finish().map_err(|error| stop(&name, refused.insert(error)))
+    });
+    let warning = match (answer, refused) {
+        (_, Some(error)) => return Err(error.into()),
+        (Err(error), None) => return Err(error.into()),
+        (Ok((_, warning)), None) => warning.map(|warning| warning.message),
+    };
+    Ok((writer.finish()?, warning))
+}
+
+/// Ends the reading; what is said to the user is the failure of the file itself.
+fn stop(tensor: &str, error: &TensorFileError) -> Error {
+    Error::Io { tensor: tensor.to_owned(), source: io::Error::other(error.to_string()) }
+}
+
+fn specs(memory: &Memory) -> Result<Vec<TensorSpec>, Failure> {
+    let spec = |tensor: &omnimind_memory::Tensor| {
+        let shape = tensor.shape.iter().map(|&extent| usize::try_from(extent).ok()).collect::<Option<_>>()?;
+        Some(TensorSpec { name: tensor.name.clone(), dtype: DType::from_name(&tensor.dtype)?, shape })
+    };
+    memory
+        .tensors
+        .iter()
+        .map(|tensor| {
+            spec(tensor).ok_or_else(|| {
+                Failure::Damaged(format!(
+                    "tensor {:?} is of type {:?} and shape {:?}, which this version cannot write; update it, or run \
+                     `omnimind verify`",
+                    tensor.name, tensor.dtype, tensor.shape
+                ))
+            })
+        })
+        .collect()
+}
+
+/// What the file that the memory was made from said about itself.
+fn file_metadata(memory: &Memory) -> BTreeMap<String, String> {
+    let entries = memory.metadata.get("file_metadata").and_then(|entries| entries.as_object()).into_iter().flatten();
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}

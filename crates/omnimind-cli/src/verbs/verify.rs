@@ -1,0 +1,79 @@
+//! `verify`: reads everything in the store, and says what is damaged and whom it belongs to.
+
+use omnimind_memory::{Error, VerifyReport};
+use serde_json::{Value, json};
+
+use crate::args::Verify;
+use crate::failure::Failure;
+use crate::output::{Align, Bytes, GOOD, Paint, Table};
+use crate::record::short;
+use crate::session::Session;
+
+pub(super) fn run(session: &Session, args: &Verify) -> Result<(), Failure> {
+    let consolidator = session.existing()?;
+    let report = consolidator.store().verify(args.repair).map_err(Error::Store)?;
+    let mut answer = serde_json::to_value(&report).map_err(|error| Failure::Output(error.into()))?;
+    if let Value::Object(fields) = &mut answer {
+        fields.insert("clean".to_owned(), json!(report.is_clean()));
+        fields.insert("repaired".to_owned(), json!(args.repair));
+    }
+    session.output.result(&answer, |out| {
+        writeln!(
+            out,
+            "read {} in {} objects of {} memories",
+            Bytes(report.object_bytes),
+            report.objects,
+            report.memories
+        )?;
+        if report.unreferenced_objects > 0 {
+            writeln!(out, "{} objects belong to no memory; `omnimind gc` removes them", report.unreferenced_objects)?;
+        }
+        if report.recovered_objects > 0 {
+            writeln!(out, "{} objects that were damaged are whole again", report.recovered_objects)?;
+        }
+        if report.is_clean() {
+            return writeln!(out, "{}", "everything is as it was stored".paint(GOOD));
+        }
+        damage(&report).write(out)
+    })?;
+    if report.is_clean() {
+        return Ok(());
+    }
+    Err(Failure::Damaged(summary(&report, args.repair)))
+}
+
+fn damage(report: &VerifyReport) -> Table {
+    let mut table =
+        Table::new([("damaged", Align::Left), ("belongs to", Align::Left), ("what is wrong", Align::Left)]).indented(2);
+    for object in &report.damaged_objects {
+        let owners: Vec<_> = object.memories.iter().map(short).collect();
+        let owners = if owners.is_empty() { "no memory".to_owned() } else { owners.join(" ") };
+        let moved = object.quarantined.as_ref().map(|place| format!(", moved to {place}")).unwrap_or_default();
+        table.row([format!("object {}", short(&object.object)), owners, format!("{}{moved}", object.problem)]);
+    }
+    for memory in &report.damaged_memories {
+        let hash = short(&memory.content_hash);
+        table.row([format!("memory {hash}"), hash, memory.reason.clone()]);
+    }
+    for error in &report.catalogue_errors {
+        table.row(["catalogue".to_owned(), String::new(), error.clone()]);
+    }
+    table
+}
+
+fn summary(report: &VerifyReport, repaired: bool) -> String {
+    let mut owners: Vec<_> = report.damaged_objects.iter().flat_map(|object| object.memories.iter().copied()).collect();
+    owners.extend(report.damaged_memories.iter().map(|memory| memory.content_hash));
+    owners.sort_unstable();
+    owners.dedup();
+    let next = if repaired {
+        "consolidate them again to heal them, or `omnimind forget` them"
+    } else {
+        "`omnimind verify --repair` sets damaged objects aside; consolidating the same content again heals a memory"
+    };
+    let names: Vec<_> = owners.iter().map(short).collect();
+    match names.len() {
+        0 => format!("damage was found, but in no memory; {next}"),
+        _ => format!("damage was found in memory {}; {next}", names.join(", ")),
+    }
+}
