@@ -1,9 +1,11 @@
 //! End-to-end tests live in `tests/`; this crate holds what they share: the shipped tensors, read from `data/`.
 
+mod golden;
 mod npy;
 mod safetensors;
 mod shipped;
 
+pub use golden::{GoldenCase, golden_cases, golden_dir};
 pub use npy::read_rows;
 pub use safetensors::{StoredTensor, read_tensors};
 pub use shipped::{minilm_slice, sentence_embeddings};

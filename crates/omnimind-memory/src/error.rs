@@ -1,19 +1,23 @@
-//! What can go wrong when composing the crates, for people: which memory, why, and what to do next. Errors of a crate
-//! below are kept whole as the source.
+//! What can go wrong when the crates are composed, for people: which memory, why, and what to do next. Errors of the
+//! crates below are kept whole; those that came through an `io` interface are brought back to what they were.
+
+use std::io;
 
 use memory_store::ContentHash;
 
-/// Why consolidating, recalling or bringing back did not work.
+use crate::StillHeld;
+
+/// Why consolidating, recalling or bringing back did not work. Unless a variant says otherwise, nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The name of a process context breaks a rule.
-    #[error("this name cannot be a process context: {reason}; use 1 to 256 printable bytes")]
+    #[error("this name cannot be a process context: {reason}; use 1 to 256 bytes without control characters")]
     InvalidContext {
         /// The rule.
         reason: &'static str,
     },
-    /// An item contradicts itself. Nothing was read, stored or freed.
+    /// An item contradicts itself.
     #[error("the {kind:?} item cannot be consolidated: {reason}")]
     InvalidItem {
         /// Type of the item.
@@ -21,10 +25,13 @@ pub enum Error {
         /// What is wrong, naming the tensor.
         reason: String,
     },
-    /// A traumatic item, and nobody to seal it for. Nothing was stored or freed.
+    /// The builder was not told where the store is.
+    #[error("a consolidator needs a store; name its directory with `builder().store(…)`")]
+    NoStore,
+    /// A traumatic item, and nobody to seal it for.
     #[error(
-        "the {kind:?} item is traumatic (trauma score {trauma_score:.2}) and must be sealed, but no keyholder is \
-         configured; make an identity with `omnimind keyholder init` and give its public key (age1…) as the keyholder"
+        "the {kind:?} item is traumatic (trauma score {trauma_score:.2}) and must be sealed, but no keyholder is configured; \
+         make an identity with `omnimind keyholder init` and give its public key (age1…) to the consolidator"
     )]
     NoKeyholder {
         /// Type of the item.
@@ -34,7 +41,7 @@ pub enum Error {
     },
     /// The memory is Unconscious: this process may not read it (R7).
     #[error(
-        "memory {content_hash} is sealed: it was born of a failure (trauma score {trauma_score:.2}) and encrypted to a \
+        "memory {content_hash} is sealed: it was born of a failure (trauma score {trauma_score:.2}) and is encrypted to a \
          keyholder, so this process cannot read it; only the owner of the keyholder's identity file can open it"
     )]
     Sealed {
@@ -43,16 +50,10 @@ pub enum Error {
         /// Its trauma score.
         trauma_score: f64,
     },
-    /// No such memory.
-    #[error("there is no memory {content_hash} in this store; `omnimind list` shows those that are")]
-    NotFound {
-        /// What was asked for.
-        content_hash: ContentHash,
-    },
     /// What is stored of a memory does not read back.
     #[error(
-        "memory {content_hash} is damaged: tensor {tensor:?} does not read back ({reason}); `omnimind verify` shows all \
-         damage, and consolidating the same content again restores it"
+        "memory {content_hash} is damaged in tensor {tensor:?}: {reason}; `omnimind verify --repair` sets damage aside, and \
+         consolidating the same content again heals it"
     )]
     Damaged {
         /// The memory.
@@ -62,43 +63,61 @@ pub enum Error {
         /// What does not match.
         reason: String,
     },
+    /// The memory was there, is damaged, and could not be healed by writing it again.
+    #[error(
+        "memory {0} is damaged in the store and was not replaced, so nothing was freed; set the damage aside with \
+         `omnimind verify --repair`, then consolidate again"
+    )]
+    StillDamaged(ContentHash),
     /// A device tensor changed between two readings, so what would be stored is no state it ever had.
     #[error("tensor {tensor:?} changed while it was being consolidated; stop what writes to it, then try again")]
     TensorChanged {
         /// The tensor.
         tensor: String,
     },
-    /// A tensor is on a device, but the consolidator was built without one.
-    #[error("tensor {tensor:?} is on a device, but this consolidator has no GPU; give it one with `builder().gpu(…)`")]
+    /// A tensor is to be read from or written to a device, but the consolidator was built without one.
+    #[error("tensor {tensor:?} needs a GPU, but this consolidator was built without one; give it one with `builder().gpu(…)`")]
     NoGpu {
         /// The tensor.
         tensor: String,
     },
     /// Reading, allocating or writing device memory failed.
-    #[error("tensor {tensor:?} on device {device}: {source}")]
+    #[error("tensor {tensor:?}: {source}")]
     Device {
         /// The tensor.
         tensor: String,
-        /// The device.
-        device: u32,
         /// What the device answered.
         source: gpu_probe::Error,
     },
-    /// The probe failed.
-    #[error("the memory of device {device} could not be read: {source}")]
-    Probe {
-        /// The device.
-        device: u32,
-        /// What the device answered.
-        source: gpu_probe::Error,
-    },
-    /// A tensor could not be compressed.
+    /// The GPU could not say how full it is.
+    #[error(transparent)]
+    Probe(gpu_probe::Error),
+    /// A bound that means nothing.
+    #[error(transparent)]
+    Policy(softhair_compress::Error),
+    /// A tensor could not be compressed, or its frame is of a newer version.
     #[error("tensor {tensor:?}: {source}")]
-    Compress {
+    Codec {
         /// The tensor.
         tensor: String,
         /// Why.
         source: softhair_compress::Error,
+    },
+    /// Reading a tensor, or handing it over, failed.
+    #[error("tensor {tensor:?}: {source}")]
+    Io {
+        /// The tensor.
+        tensor: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Bringing a memory back onto the device failed, and so did freeing what had been allocated for it.
+    #[error("{source}; and {} bytes of device memory could not be freed again", held_bytes(still_held))]
+    NotUndone {
+        /// Why bringing back failed.
+        source: Box<Error>,
+        /// What is still held; it can be freed again.
+        still_held: Vec<StillHeld>,
     },
     /// Sealing failed.
     #[error("the {kind:?} item could not be sealed: {source}")]
@@ -111,27 +130,22 @@ pub enum Error {
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] memory_store::Error),
-    /// The index refused a query or a signature.
-    #[error(transparent)]
-    Index(#[from] activation_index::Error),
+    /// The store committed, but did not say what.
+    #[error("the store did not acknowledge memory {0}; `omnimind show` tells whether it is there")]
+    NotAcknowledged(ContentHash),
     /// The classifier's configuration makes no sense.
     #[error(transparent)]
-    Classifier(#[from] topic_classifier::Error),
-    /// What the caller does with a tensor that is brought back failed.
-    #[error("tensor {tensor:?} could not be handed over: {source}")]
-    HandOver {
-        /// The tensor.
-        tensor: String,
-        /// Why.
-        source: std::io::Error,
-    },
+    Classifier(#[from] topic_classifier::ClassifierError),
+    /// The index refused a query or a signature.
+    #[error(transparent)]
+    Index(#[from] activation_index::IndexError),
 }
 
 /// The kind of an error, for exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorClass {
-    /// It failed; trying again may help.
+    /// It failed, for any other reason.
     Failed,
     /// What was asked for does not exist.
     NotFound,
@@ -139,6 +153,56 @@ pub enum ErrorClass {
     Refused,
     /// It exists, and is damaged.
     Damaged,
+}
+
+impl Error {
+    /// What kind of error it is.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) if error.is_not_found() => ErrorClass::NotFound,
+            Self::Store(error) if error.is_damage() => ErrorClass::Damaged,
+            Self::Damaged { .. } | Self::StillDamaged(_) => ErrorClass::Damaged,
+            Self::Sealed { .. } => ErrorClass::Refused,
+            Self::NotUndone { source, .. } => source.class(),
+            _ => ErrorClass::Failed,
+        }
+    }
+
+    /// An error of the store or the device that came through an `io` interface, as what it was.
+    pub(crate) fn from_io(tensor: &str, source: io::Error) -> Self {
+        let source = match source.downcast::<memory_store::Error>() {
+            Ok(store) => return Self::Store(store),
+            Err(source) => source,
+        };
+        match source.downcast::<gpu_probe::Error>() {
+            Ok(source) => Self::Device { tensor: tensor.to_owned(), source },
+            Err(source) => Self::Io { tensor: tensor.to_owned(), source },
+        }
+    }
+
+    /// An error of the codec while compressing or decompressing.
+    pub(crate) fn from_codec(tensor: &str, source: softhair_compress::Error) -> Self {
+        match source {
+            softhair_compress::Error::Io { source, .. } => Self::from_io(tensor, source),
+            source => Self::Codec { tensor: tensor.to_owned(), source },
+        }
+    }
+
+    /// While a memory is read back: names the memory that damage belongs to.
+    pub(crate) fn of_memory(self, content_hash: ContentHash, tensor: &str) -> Self {
+        use softhair_compress::Error as Codec;
+        let reason = match self {
+            Self::Store(error) if error.is_damage() => error.to_string(),
+            Self::Codec { source: error @ (Codec::Damaged(_) | Codec::NotAFrame(_)), .. } => error.to_string(),
+            other => return other,
+        };
+        Self::Damaged { content_hash, tensor: tensor.to_owned(), reason }
+    }
+}
+
+fn held_bytes(still_held: &[StillHeld]) -> u64 {
+    still_held.iter().map(|held| held.allocation.bytes()).sum()
 }
 
 /// What this crate returns.

@@ -24,7 +24,7 @@ pub struct Item<'a> {
     pub signals: Signals,
     /// Anything else worth keeping. Kept readable for a Preconscious memory, sealed for an Unconscious one.
     pub metadata: Map<String, Value>,
-    /// An embedding by which the memory is found again; finite and not all zero.
+    /// An embedding by which the memory is found again: finite, and for cosine not all zero.
     pub signature: Option<Vec<f32>>,
     /// The error bound for this item; the consolidator's own if `None`.
     pub policy: Option<Policy>,
@@ -50,6 +50,19 @@ impl<'a> Item<'a> {
         self.tensors.iter().map(NamedTensor::byte_count).sum()
     }
 
+    /// The metadata, and beside it the labels that the item was classified by. The text of an error is not among them:
+    /// it may be a whole log.
+    pub(crate) fn described(&self) -> Map<String, Value> {
+        let mut metadata = self.metadata.clone();
+        let Signals { error_type, severity, impact, text: _ } = &self.signals;
+        for (key, label) in [("error_type", error_type), ("severity", severity), ("impact", impact)] {
+            if let Some(label) = label {
+                metadata.entry(key).or_insert_with(|| Value::from(label.as_str()));
+            }
+        }
+        metadata
+    }
+
     /// Checks everything that can be known without reading a device.
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |reason: String| Err(Error::InvalidItem { kind: self.kind.clone(), reason });
@@ -68,10 +81,7 @@ impl<'a> Item<'a> {
                 return refuse(format!("two tensors are named {:?}", tensor.name));
             }
         }
-        match self.signature.as_deref().and_then(signature_fault) {
-            Some(fault) => refuse(format!("its signature {fault}")),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -155,18 +165,6 @@ pub enum TensorData<'a> {
     Device(Allocation),
 }
 
-fn signature_fault(signature: &[f32]) -> Option<&'static str> {
-    if signature.is_empty() {
-        Some("is empty")
-    } else if signature.iter().any(|value| !value.is_finite()) {
-        Some("contains a value that is not finite")
-    } else if signature.iter().all(|&value| value == 0.0) {
-        Some("is all zero, so nothing can resemble it")
-    } else {
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,15 +195,5 @@ mod tests {
         assert!(reason(&huge).contains("more bytes than can be counted"));
         assert!(reason(&Item::new("model", vec![])).contains("no tensors"));
         assert!(reason(&Item::new("", vec![tensor("a", &[1], 4)])).contains("type"));
-    }
-
-    #[test]
-    fn a_signature_that_nothing_can_resemble_is_refused() {
-        // R26
-        for bad in [vec![], vec![0.0; 3], vec![1.0, f32::NAN], vec![f32::INFINITY]] {
-            let mut item = Item::new("model", vec![tensor("a", &[1], 4)]);
-            item.signature = Some(bad);
-            assert!(reason(&item).contains("signature"));
-        }
     }
 }

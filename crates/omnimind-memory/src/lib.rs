@@ -1,1 +1,83 @@
-//! Consolidates GPU memory instead of deleting it
+//! Consolidates GPU memory instead of deleting it.
+//!
+//! When a GPU runs out of memory, the usual answer throws away what was learned. A [`Consolidator`] moves it out
+//! instead: into a durable store, compressed within an error bound that the caller chooses, findable by similarity, and
+//! back again when it is wanted. What was born of a failure is sealed to a keyholder: kept whole, and unreadable by the
+//! process that lived it.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use omnimind_memory::{Consolidator, DType, DeviceMemory, Item, NamedTensor, ProcessContext, SimulatedGpu};
+//!
+//! # let scratch = tempfile::tempdir()?;
+//! # let dir = scratch.path().join("store");
+//! let gpu = Arc::new(SimulatedGpu::default());
+//! let weights: Vec<u8> = (0..128 * 64).flat_map(|i| ((i % 89) as f32 / 89.0 - 0.5).to_le_bytes()).collect();
+//! let allocation = gpu.allocate(0, weights.len() as u64)?;
+//! gpu.write(&allocation, 0, &weights)?;
+//!
+//! let consolidator = Consolidator::builder().store(&dir).gpu(gpu).build()?;
+//! let context = ProcessContext::new("trainer")?;
+//! let mut item = Item::new("model", vec![NamedTensor::device("w", DType::F32, [128, 64], allocation)]);
+//! item.signature = Some(vec![0.6, 0.8]);
+//!
+//! let consolidated = consolidator.consolidate(vec![item], &context);
+//! assert!(consolidated.failed.is_empty());
+//! assert_eq!(consolidated.freed_bytes(), weights.len() as u64);
+//!
+//! let familiar = consolidator.deja_vu(&context, &[0.7, 0.7], 1)?;
+//! let back = consolidator.reactivate(&familiar[0].content_hash, &context)?;
+//! assert!(back.tensors[0].rel_l2_error <= 0.006);
+//! assert_eq!(back.tensors[0].bytes.len(), weights.len());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | module | its idea |
+//! |---|---|
+//! | `consolidator` | what belongs together: store, device, classifier, bound, keyholder, index |
+//! | `item`, `context` | what is handed over, and by whom |
+//! | `pressure` | whether it is time to consolidate |
+//! | `consolidate` | classify, hash, compress or seal, commit, free |
+//! | `sealed` | what was born of a failure, encrypted without ever lying open on disk |
+//! | `content` | what makes two memories the same one |
+//! | `deja_vu` | what a query resembles, across processes |
+//! | `reactivate`, `on_device` | bringing back into host memory, as a stream, into VRAM |
+//! | `outcome`, `error` | what came of it |
+//!
+//! There is no algorithm here: how tensors are compressed, where bytes are kept, what is traumatic and who may recall
+//! what is decided in the crates that this one composes, whose types it re-exports where its own interface needs them.
+
+mod consolidate;
+mod consolidator;
+mod content;
+mod context;
+mod deja_vu;
+mod error;
+mod item;
+mod lanes;
+mod on_device;
+mod outcome;
+mod pressure;
+mod reactivate;
+mod sealed;
+mod source;
+
+pub use consolidator::{Builder, Consolidator};
+pub use content::DOMAIN as CONTENT_HASH_DOMAIN;
+pub use context::{MAX_CONTEXT_BYTES, ProcessContext};
+pub use deja_vu::Familiarity;
+pub use error::{Error, ErrorClass, Result};
+pub use item::{Item, MAX_TENSOR_NAME_BYTES, NamedTensor, TensorData};
+pub use on_device::{DeviceTensor, ReactivatedOnDevice};
+pub use outcome::{Consolidated, Failed, Outcome, StillHeld};
+pub use pressure::Pressure;
+pub use reactivate::{OwnedTensor, Reactivated, TensorStream, TraceWarning};
+
+pub use activation_index::{IndexConfig, Metric};
+pub use encrypted_unconscious::Recipient;
+pub use gpu_probe::{Allocation, DeviceMemory, GpuProbe, NoGpu, SimulatedGpu, WatermarkConfig, detect};
+pub use memory_store::{
+    ContentHash, Filter, GcReport, LayerName, Memory, MemorySummary, Stats, Store, Tensor, VerifyReport,
+};
+pub use softhair_compress::{DType, Family, FrameHeader, Policy, TensorView};
+pub use topic_classifier::{Classification, ClassifierConfig, Layer, Signals, Weights};

@@ -37,6 +37,8 @@ pub struct Outcome {
     pub kind: String,
     /// False if the same content was there already; then only the trace grew.
     pub new: bool,
+    /// Whether it was there, was damaged, and is now whole.
+    pub healed: bool,
     /// Why it went there.
     pub classification: Classification,
     /// The error bound asked for, for example `default` or `rel=0.006`.
@@ -57,9 +59,11 @@ pub struct Outcome {
     pub freed_bytes: u64,
     /// Device memory that could not be freed although the memory is durable.
     pub still_held: Vec<StillHeld>,
+    /// What did not work after the memory was durable, but for what is in `still_held`.
+    pub warning: Option<String>,
 }
 
-/// A device allocation that could not be freed after its content became durable. Nothing is lost: the memory can be
+/// A device allocation that could not be freed although its content is durable. Nothing is lost: the memory can be
 /// reactivated, and freeing can be tried again with the allocation in here.
 #[derive(Debug)]
 pub struct StillHeld {

@@ -1,0 +1,152 @@
+//! The consolidator: which store, device, classifier, policy, keyholder and index belong together. What it does with
+//! them is in the modules named after the verbs.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use activation_index::IndexConfig;
+use encrypted_unconscious::Recipient;
+use gpu_probe::{DeviceMemory, Watermark, WatermarkConfig};
+use memory_store::{Stats, Store};
+use softhair_compress::{Codec, Policy};
+use topic_classifier::{Classifier, ClassifierConfig};
+
+use crate::{Error, Result, deja_vu::Follower};
+
+/// Consolidates instead of deleting: moves items out of VRAM into a durable store, finds them again, brings them back.
+///
+/// All methods take `&self` and may be called from many threads; many processes may use one store.
+pub struct Consolidator {
+    pub(crate) store: Store,
+    pub(crate) gpu: Option<Arc<dyn DeviceMemory>>,
+    pub(crate) device: u32,
+    pub(crate) classifier: Classifier,
+    pub(crate) codec: Codec,
+    pub(crate) policy: Policy,
+    pub(crate) keyholder: Option<Recipient>,
+    pub(crate) watermark: Mutex<Watermark>,
+    pub(crate) follower: Mutex<Follower>,
+}
+
+impl Consolidator {
+    /// A consolidator is put together piece by piece; only the store is needed.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The store, for everything that needs no composing: listing, showing, forgetting, verifying, collecting garbage.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Totals over everything consolidated so far, by all processes (R8).
+    ///
+    /// # Errors
+    /// If the catalogue cannot be read.
+    pub fn stats(&self) -> Result<Stats> {
+        Ok(self.store.stats()?)
+    }
+}
+
+impl fmt::Debug for Consolidator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consolidator")
+            .field("store", &self.store)
+            .field("gpu", &self.gpu.as_ref().map(|gpu| gpu.source()))
+            .field("device", &self.device)
+            .field("policy", &self.policy)
+            .field("has_keyholder", &self.keyholder.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts a [`Consolidator`] together.
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct Builder {
+    store: Option<PathBuf>,
+    gpu: Option<Arc<dyn DeviceMemory>>,
+    device: u32,
+    classifier: ClassifierConfig,
+    policy: Policy,
+    keyholder: Option<Recipient>,
+    watermark: WatermarkConfig,
+    index: IndexConfig,
+}
+
+impl Builder {
+    /// The directory of the store. It is made if it does not exist.
+    pub fn store(mut self, dir: impl AsRef<Path>) -> Self {
+        self.store = Some(dir.as_ref().to_path_buf());
+        self
+    }
+
+    /// The GPU whose memory is watched and freed. Without one, items can only be in host memory.
+    pub fn gpu(mut self, gpu: Arc<dyn DeviceMemory>) -> Self {
+        self.gpu = Some(gpu);
+        self
+    }
+
+    /// Index of the device that is watched, and to which memories are brought back; 0 if not said.
+    pub fn device(mut self, device: u32) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// The weights and the threshold that decide between Preconscious and Unconscious; those of R12 if not said.
+    pub fn classifier(mut self, config: ClassifierConfig) -> Self {
+        self.classifier = config;
+        self
+    }
+
+    /// The error bound for items that do not name their own; [`Policy::Default`] if not said.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The public key that traumatic items are sealed to. Without one they are handed back.
+    pub fn keyholder(mut self, keyholder: Recipient) -> Self {
+        self.keyholder = Some(keyholder);
+        self
+    }
+
+    /// From which use of VRAM on to consolidate, and until which; 85 % and 75 % if not said.
+    pub fn watermark(mut self, watermark: WatermarkConfig) -> Self {
+        self.watermark = watermark;
+        self
+    }
+
+    /// How similarity is measured, and from where on it is familiar; cosine above 0.5 if not said.
+    pub fn index(mut self, index: IndexConfig) -> Self {
+        self.index = index;
+        self
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// Without a store, with a bound or an index threshold that means nothing, or if the store cannot be opened.
+    pub fn build(self) -> Result<Consolidator> {
+        let dir = self.store.ok_or(Error::NoStore)?;
+        self.policy.check().map_err(Error::Policy)?;
+        let classifier = Classifier::new(self.classifier)?;
+        let follower = Follower::new(self.index)?;
+        Ok(Consolidator {
+            store: Store::open(dir)?,
+            gpu: self.gpu,
+            device: self.device,
+            classifier,
+            codec: Codec::new(),
+            policy: self.policy,
+            keyholder: self.keyholder,
+            watermark: Mutex::new(Watermark::new(self.watermark)),
+            follower: Mutex::new(follower),
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! Reading the elements of a tensor in order, wherever they are, a few MiB at a time. Knows nothing of what they are
+//! read for.
+
+use std::io::{self, Read};
+
+use gpu_probe::{Allocation, DeviceMemory};
+
+use crate::{Error, NamedTensor, Result, TensorData};
+
+/// Most bytes of one transfer from a device: long enough for the bus, short enough for the host.
+pub(crate) const TRANSFER_BYTES: usize = 4 << 20;
+
+/// The elements of a tensor as a stream.
+pub(crate) enum Source<'a> {
+    Host(&'a [u8]),
+    Device { gpu: &'a dyn DeviceMemory, allocation: &'a Allocation, at: u64 },
+}
+
+impl<'a> Source<'a> {
+    /// A stream from the first element on.
+    pub(crate) fn new(tensor: &'a NamedTensor<'_>, gpu: Option<&'a dyn DeviceMemory>) -> Result<Self> {
+        match (&tensor.data, gpu) {
+            (TensorData::Host(bytes), _) => Ok(Self::Host(bytes)),
+            (TensorData::Device(allocation), Some(gpu)) => Ok(Self::Device { gpu, allocation, at: 0 }),
+            (TensorData::Device(_), None) => Err(Error::NoGpu { tensor: tensor.name.clone() }),
+        }
+    }
+
+    /// BLAKE3 of all elements.
+    pub(crate) fn digest(mut self) -> io::Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new();
+        if let Self::Host(bytes) = self {
+            hasher.update(bytes);
+        } else {
+            let mut buffer = vec![0; TRANSFER_BYTES];
+            loop {
+                let count = self.read(&mut buffer)?;
+                if count == 0 {
+                    break;
+                }
+                hasher.update(&buffer[..count]);
+            }
+        }
+        Ok(hasher.finalize())
+    }
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Host(bytes) => bytes.read(buffer),
+            Self::Device { gpu, allocation, at } => {
+                let left = usize::try_from(allocation.bytes() - *at).unwrap_or(usize::MAX);
+                let count = left.min(buffer.len()).min(TRANSFER_BYTES);
+                if count > 0 {
+                    gpu.read(allocation, *at, &mut buffer[..count]).map_err(io::Error::other)?;
+                }
+                *at += count as u64;
+                Ok(count)
+            }
+        }
+    }
+}
+
+/// A stream that hashes what passes through it.
+pub(crate) struct Hashing<R> {
+    inner: R,
+    hasher: blake3::Hasher,
+}
+
+impl<R: Read> Hashing<R> {
+    pub(crate) fn new(inner: R) -> Self {
+        Self { inner, hasher: blake3::Hasher::new() }
+    }
+
+    /// BLAKE3 of what has been read so far.
+    pub(crate) fn digest(&self) -> blake3::Hash {
+        self.hasher.finalize()
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
