@@ -72,7 +72,7 @@ pub struct Builder {
     store: Option<PathBuf>,
     gpu: Option<Arc<dyn DeviceMemory>>,
     device: u32,
-    classifier: ClassifierConfig,
+    classifier: Option<Classifier>,
     policy: Policy,
     keyholder: Option<Recipient>,
     watermark: WatermarkConfig,
@@ -98,9 +98,9 @@ impl Builder {
         self
     }
 
-    /// The weights and the threshold that decide between Preconscious and Unconscious; those of R12 if not said.
-    pub fn classifier(mut self, config: ClassifierConfig) -> Self {
-        self.classifier = config;
+    /// What decides between Preconscious and Unconscious; a classifier with the default weights if not said.
+    pub fn classifier(mut self, classifier: Classifier) -> Self {
+        self.classifier = Some(classifier);
         self
     }
 
@@ -135,7 +135,10 @@ impl Builder {
     pub fn build(self) -> Result<Consolidator> {
         let dir = self.store.ok_or(Error::NoStore)?;
         self.policy.check().map_err(Error::Policy)?;
-        let classifier = Classifier::new(self.classifier)?;
+        let classifier = match self.classifier {
+            Some(classifier) => classifier,
+            None => Classifier::new(ClassifierConfig::default())?,
+        };
         let follower = Follower::new(self.index)?;
         Ok(Consolidator {
             store: Store::open(dir)?,

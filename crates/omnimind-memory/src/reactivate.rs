@@ -1,7 +1,7 @@
 //! Bringing a memory back (R7): into host memory, tensor by tensor as a stream, or onto the device. Who may recall is
 //! asked first; damage is reported with the memory it belongs to.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 
 use memory_store::{ContentHash, Memory, Tensor, VerifiedReader};
 use serde::Serialize;
