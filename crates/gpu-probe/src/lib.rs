@@ -1,1 +1,52 @@
-//! What the GPU has, who holds it, and when to consolidate; real, simulated or absent
+//! What the GPU has, who holds it, and when to consolidate: one interface over a real card, a simulated one, or none.
+//!
+//! | module | idea |
+//! |---|---|
+//! | [`probe`] | the two traits: [`GpuProbe`] looks, [`DeviceMemory`] allocates, copies and frees |
+//! | [`info`] | what a look gives: devices, memory, processes, fragmentation |
+//! | [`detect()`] | takes the real card where there is one; no GPU and no driver are normal answers |
+//! | `cuda` | a real card, through the CUDA driver and NVML, both looked up at run time (feature `cuda`) |
+//! | [`simulated`] | a card made of host memory: real contents, real fragmentation, failures on demand |
+//! | [`none`] | no card, with the reason |
+//! | [`watermark`] | "consolidate now", with hysteresis |
+//!
+//! This crate reports and moves bytes. It decides nothing beyond the watermark, and starts nothing.
+//!
+//! ```
+//! use gpu_probe::{DeviceMemory, GpuProbe, SimulatedGpu, Watermark};
+//!
+//! let gpu = SimulatedGpu::default(); // one card of 3.81 GiB
+//! let mut watermark = Watermark::default(); // enters above 85 %, leaves at 75 %
+//! assert!(!watermark.should_consolidate(&gpu.memory(0)?));
+//!
+//! let model = gpu.allocate(0, 3500 << 20)?;
+//! gpu.write(&model, 0, b"weights")?;
+//! assert!(watermark.should_consolidate(&gpu.memory(0)?));
+//!
+//! let mut weights = [0; 7];
+//! gpu.read(&model, 0, &mut weights)?;
+//! assert_eq!(&weights, b"weights");
+//! let given_back = gpu.free(model)?;
+//! assert_eq!(given_back, 3500 << 20);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#[cfg(all(feature = "cuda", any(target_os = "linux", windows)))]
+pub mod cuda;
+mod detect;
+mod error;
+pub mod info;
+pub mod none;
+pub mod probe;
+pub mod simulated;
+pub mod watermark;
+
+#[cfg(all(feature = "cuda", any(target_os = "linux", windows)))]
+pub use cuda::CudaGpu;
+pub use detect::{Detected, detect};
+pub use error::{Error, FreeError, OomCause, OutOfMemory, Result, human_bytes};
+pub use info::{DeviceInfo, Fragmentation, GpuProcess, MemoryInfo};
+pub use none::NoGpu;
+pub use probe::{Allocation, DeviceMemory, GpuProbe, Issuer};
+pub use simulated::{Allocator, DEFAULT_CAPACITY_BYTES, Fault, SimulatedCard, SimulatedGpu};
+pub use watermark::{Watermark, WatermarkConfig};

@@ -1,0 +1,56 @@
+//! Finds the GPU of this machine. Never fails: no GPU is an answer, with its reason.
+
+use std::sync::Arc;
+
+use crate::none::NoGpu;
+use crate::probe::DeviceMemory;
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Detected {
+    /// The real card, or [`NoGpu`]. `probe.source()` says which.
+    pub probe: Arc<dyn DeviceMemory>,
+    /// One line for people: what was found, or why nothing was.
+    pub note: String,
+}
+
+/// Takes the real cards where there are some, else [`NoGpu`] with the reason.
+///
+/// Looks the driver up at run time; a driver that is missing, too old or broken means [`NoGpu`].
+/// Touches no memory of a card: what the driver itself needs is taken at the first question about memory.
+#[must_use]
+pub fn detect() -> Detected {
+    match real() {
+        Ok(found) => found,
+        Err(reason) => Detected { note: format!("no GPU: {reason}"), probe: Arc::new(NoGpu::new(reason)) },
+    }
+}
+
+#[cfg(all(feature = "cuda", any(target_os = "linux", windows)))]
+fn real() -> Result<Detected, String> {
+    let gpu = crate::CudaGpu::new().map_err(|error| match error {
+        crate::Error::NoDriver { reason } => reason,
+        other => other.to_string(),
+    })?;
+    Ok(Detected { note: gpu.note(), probe: Arc::new(gpu) })
+}
+
+#[cfg(not(all(feature = "cuda", any(target_os = "linux", windows))))]
+fn real() -> Result<Detected, String> {
+    Err("this build knows no driver (feature `cuda` is off, or the system is neither Linux nor Windows)"
+        .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn detecting_always_answers_and_says_what_it_found() {
+        // R28
+        let found = detect();
+        assert!(!found.note.is_empty());
+        let devices = found.probe.devices().unwrap();
+        assert_eq!(devices.is_empty(), found.probe.source() == "none", "{}", found.note);
+    }
+}

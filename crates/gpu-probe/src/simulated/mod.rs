@@ -1,0 +1,259 @@
+//! A card made of host memory, so that everything runs and is tested without hardware.
+//!
+//! It implements the same traits as a real card: allocations have addresses and contents, memory fragments because placement
+//! is first-fit, other processes take their share, and failures come when they are asked for. Host memory is used
+//! only for what is written: a 3 GiB allocation in which nothing was written costs nothing.
+//!
+//! It does not compute, and it has no clock: load and temperature are what they were set to.
+
+mod card;
+mod contents;
+mod fault;
+mod space;
+
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+pub use fault::Fault;
+
+use self::card::Card;
+use self::fault::Operation;
+use crate::error::{Error, FreeError, Result};
+use crate::info::{DeviceInfo, Fragmentation, GpuProcess, MemoryInfo};
+use crate::probe::{Allocation, DeviceMemory, GpuProbe, Issuer};
+
+/// Capacity of the card that this project was first written for: 3.81 GiB, in whole granules of 512 bytes.
+pub const DEFAULT_CAPACITY_BYTES: u64 = 4_090_955_776;
+
+/// What happens to memory that this process frees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Allocator {
+    /// It is free for everybody at once.
+    #[default]
+    Direct,
+    /// This process keeps it for its next allocation, as `PyTorch` does: reserved, but not allocated.
+    /// [`SimulatedGpu::release_cached`] gives it back, and so does an allocation that would fail otherwise.
+    Caching,
+}
+
+/// How to make one simulated card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SimulatedCard {
+    /// Name for people.
+    pub name: String,
+    /// Capacity in bytes; what is beyond the last multiple of 512 does not count.
+    pub capacity_bytes: u64,
+    /// What happens to memory that is freed.
+    pub allocator: Allocator,
+}
+
+impl Default for SimulatedCard {
+    fn default() -> Self {
+        Self {
+            name: "Simulated GPU".into(),
+            capacity_bytes: DEFAULT_CAPACITY_BYTES,
+            allocator: Allocator::Direct,
+        }
+    }
+}
+
+/// One or more simulated cards. Calls may come from any thread.
+///
+/// ```
+/// use gpu_probe::{DeviceMemory, Error, GpuProbe, SimulatedGpu};
+///
+/// let gpu = SimulatedGpu::new(6 << 20);
+/// gpu.add_process(0, 4242, "python", 1 << 20)?;
+/// let first = gpu.allocate(0, 2 << 20)?;
+/// let second = gpu.allocate(0, 2 << 20)?;
+/// gpu.free(first)?;
+/// // 3 MiB are free, but in pieces of 2 and 1.
+/// match gpu.allocate(0, 3 << 20) {
+///     Err(Error::OutOfMemory(oom)) => {
+///         assert_eq!((oom.free_bytes, oom.largest_free_bytes), (3 << 20, Some(2 << 20)));
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), gpu_probe::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SimulatedGpu {
+    cards: Vec<Mutex<Card>>,
+    issuer: Issuer,
+}
+
+impl SimulatedGpu {
+    /// One card of this capacity.
+    #[must_use]
+    pub fn new(capacity_bytes: u64) -> Self {
+        Self::with_cards([SimulatedCard { capacity_bytes, ..SimulatedCard::default() }])
+    }
+
+    /// Several cards, with indices from 0 in this order.
+    #[must_use]
+    pub fn with_cards(cards: impl IntoIterator<Item = SimulatedCard>) -> Self {
+        let cards = (0..).zip(cards).map(|(index, card)| Mutex::new(Card::new(index, card))).collect();
+        Self { cards, issuer: Issuer::new() }
+    }
+
+    /// Lets another process appear, holding `bytes` bytes in whatever free pieces there are.
+    ///
+    /// # Errors
+    /// [`Error::ProcessExists`]; [`Error::OutOfMemory`] where less is free; [`Error::NoSuchDevice`].
+    pub fn add_process(&self, device: u32, pid: u32, name: impl Into<String>, bytes: u64) -> Result<()> {
+        self.lock(device)?.add_process(pid, name.into(), bytes)
+    }
+
+    /// Lets another process take `more_bytes` bytes more.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchProcess`]; [`Error::OutOfMemory`] where less is free; [`Error::NoSuchDevice`].
+    pub fn grow_process(&self, device: u32, pid: u32, more_bytes: u64) -> Result<()> {
+        self.lock(device)?.grow_process(pid, more_bytes)
+    }
+
+    /// Lets another process end, and returns how many bytes became free.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchProcess`], [`Error::NoSuchDevice`].
+    pub fn remove_process(&self, device: u32, pid: u32) -> Result<u64> {
+        self.lock(device)?.remove_process(pid)
+    }
+
+    /// Plans a failure.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDevice`].
+    pub fn inject(&self, device: u32, fault: Fault) -> Result<()> {
+        self.lock(device)?.faults.add(fault);
+        Ok(())
+    }
+
+    /// Forgets every planned failure. A lost card answers again, with what it held.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDevice`].
+    pub fn clear_faults(&self, device: u32) -> Result<()> {
+        self.lock(device)?.faults.clear();
+        Ok(())
+    }
+
+    /// Gives back what [`Allocator::Caching`] kept, and returns how many bytes that was.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDevice`], [`Error::DeviceLost`].
+    pub fn release_cached(&self, device: u32) -> Result<u64> {
+        Ok(self.present(device)?.release_cached())
+    }
+
+    /// Sets the load and the temperature that the card reports; `None` for a card that does not report them.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDevice`].
+    pub fn set_sensors(
+        &self,
+        device: u32,
+        utilisation_percent: Option<u32>,
+        temperature_celsius: Option<u32>,
+    ) -> Result<()> {
+        let mut card = self.lock(device)?;
+        card.info.utilisation_percent = utilisation_percent;
+        card.info.temperature_celsius = temperature_celsius;
+        Ok(())
+    }
+
+    /// Host memory that holds the contents of this card, in bytes.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDevice`].
+    pub fn host_bytes(&self, device: u32) -> Result<u64> {
+        Ok(self.lock(device)?.host_bytes())
+    }
+
+    fn lock(&self, device: u32) -> Result<MutexGuard<'_, Card>> {
+        // A panic elsewhere leaves a card whole: no call stops half-way.
+        let card =
+            self.cards.get(device as usize).ok_or(Error::NoSuchDevice { device, count: self.count() })?;
+        Ok(card.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn present(&self, device: u32) -> Result<MutexGuard<'_, Card>> {
+        let card = self.lock(device)?;
+        card.check_present()?;
+        Ok(card)
+    }
+
+    fn count(&self) -> u32 {
+        self.cards.len() as u32
+    }
+}
+
+fn read_lock<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Default for SimulatedGpu {
+    /// One card of 3.81 GiB.
+    fn default() -> Self {
+        Self::with_cards([SimulatedCard::default()])
+    }
+}
+
+impl GpuProbe for SimulatedGpu {
+    fn devices(&self) -> Result<Vec<DeviceInfo>> {
+        (0..self.count()).map(|device| Ok(self.present(device)?.info.clone())).collect()
+    }
+
+    fn memory(&self, device: u32) -> Result<MemoryInfo> {
+        Ok(self.present(device)?.memory())
+    }
+
+    fn processes(&self, device: u32) -> Result<Vec<GpuProcess>> {
+        Ok(self.present(device)?.processes())
+    }
+
+    fn fragmentation(&self, device: u32) -> Result<Fragmentation> {
+        Ok(self.present(device)?.fragmentation())
+    }
+
+    fn source(&self) -> &'static str {
+        "simulated"
+    }
+}
+
+impl DeviceMemory for SimulatedGpu {
+    fn allocate(&self, device: u32, bytes: u64) -> Result<Allocation> {
+        let mut card = self.present(device)?;
+        let address = card.allocate(bytes)?;
+        let allocation = self.issuer.issue(device, bytes, address);
+        card.register(allocation.id(), bytes, address);
+        Ok(allocation)
+    }
+
+    fn write(&self, allocation: &Allocation, offset: u64, data: &[u8]) -> Result<()> {
+        self.issuer.check(allocation)?;
+        allocation.check_range(offset, data.len())?;
+        // The card is unlocked before the copy, so that copies of several threads run at once.
+        let contents =
+            self.present(allocation.device())?.contents(allocation.id(), Operation::Write, data.len())?;
+        contents.write().unwrap_or_else(PoisonError::into_inner).write(offset, data);
+        Ok(())
+    }
+
+    fn read(&self, allocation: &Allocation, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.issuer.check(allocation)?;
+        allocation.check_range(offset, out.len())?;
+        let contents =
+            self.present(allocation.device())?.contents(allocation.id(), Operation::Read, out.len())?;
+        read_lock(&contents).read(offset, out);
+        Ok(())
+    }
+
+    fn free(&self, allocation: Allocation) -> Result<u64, FreeError> {
+        let freed = self
+            .issuer
+            .check(&allocation)
+            .and_then(|()| self.present(allocation.device()))
+            .and_then(|mut card| card.free(allocation.id()));
+        freed.map_err(|source| FreeError { allocation, source })
+    }
+}
