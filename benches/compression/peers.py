@@ -133,11 +133,11 @@ def zfp_pass(arrays: list[np.ndarray], tolerance: float) -> dict:
 
 
 def zfp(tolerance: float) -> dict:
-    """One pass of zfp's accuracy mode over the matrices; what is left over (1-D, integers) counts as stored raw."""
+    """One pass of zfp's accuracy mode over the matrices; the rest (0.1 % of the bytes) counts as stored raw, in no time."""
     matrices = [t for t in TENSORS if t.dtype == np.float32 and t.ndim == 2]
     result = zfp_pass(matrices, tolerance)
     result["stored_bytes"] += sum(t.nbytes for t in TENSORS) - sum(t.nbytes for t in matrices)
-    result["coded_bytes"] = sum(t.nbytes for t in matrices)
+    result["original_bytes"] = sum(t.nbytes for t in TENSORS)
     return result
 
 

@@ -1,2 +1,65 @@
-//! Development tasks.
-fn main() {}
+//! Development tasks in plain Rust instead of shell: `cargo xtask help`.
+//!
+//! - [`bench`]: measurements against peers.
+//! - [`crash_test`]: kills a consolidating process again and again and looks at what is left.
+//! - [`fuzz`]: runs the fuzz targets.
+
+mod bench;
+mod cargo;
+mod crash_test;
+mod fuzz;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use lexopt::{Arg, Parser, ValueExt};
+
+const HELP: &str = "\
+Usage: cargo xtask TASK
+
+Tasks:
+  bench compression [--quick] [--json] [--write]
+        Measures the codec and the store against their peers in one run. Makes a Python environment for the peers
+        in $XDG_CACHE_HOME/omnimind-bench (5 GB). --json prints one JSON object instead of a table; --write also
+        refreshes docs/src/measurements/compression.md; --quick takes fewer passes and a smaller file.
+  crash-test [--kills N] [--writers N] [--seed N] [--json]
+        Kills consolidating processes at random moments (50 times) and checks after each that everything
+        acknowledged reads back, and that nothing half-made is visible.
+  fuzz [--seconds N] [TARGET]
+        Runs one fuzz target, or all of them, for N seconds each (600).
+";
+
+fn main() -> ExitCode {
+    match run(Parser::from_env()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if error.is::<lexopt::Error>() => {
+            eprintln!("{error}\n\n{HELP}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the task found everything as it should be.
+fn run(mut args: Parser) -> Result<bool> {
+    let task = match args.next()? {
+        Some(Arg::Value(task)) => task.string()?,
+        None | Some(Arg::Long("help") | Arg::Short('h')) => "help".to_owned(),
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    match task.as_str() {
+        "bench" => bench::run(args),
+        "crash-test" => crash_test::run(args),
+        crash_test::CHILD => crash_test::child(args),
+        "fuzz" => fuzz::run(args),
+        "help" => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        other => Err(lexopt::Error::from(format!("there is no task {other:?}")).into()),
+    }
+}

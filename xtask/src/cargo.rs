@@ -1,0 +1,54 @@
+//! Where the repository is, and building its programs.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// The root of the repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// The cargo that runs this, or the one in the path.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Builds the programs of some packages for release, and says where each is.
+pub(crate) fn build(packages: &[&str]) -> Result<HashMap<String, PathBuf>> {
+    let mut command = cargo();
+    command.args(["build", "--release", "--quiet", "--bins", "--message-format=json-render-diagnostics"]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    let output = command.stderr(Stdio::inherit()).output().context("starting cargo")?;
+    if !output.status.success() {
+        bail!("building {} failed; cargo's message is above", packages.join(" and "));
+    }
+    let mut programs = HashMap::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let message: Value = serde_json::from_str(line).unwrap_or_default();
+        if let (Some(program), Some(name)) =
+            (message["executable"].as_str(), message["target"]["name"].as_str())
+        {
+            programs.insert(name.to_owned(), PathBuf::from(program));
+        }
+    }
+    Ok(programs)
+}
+
+/// Runs a command to its end; its output goes to stderr, because stdout is for results.
+pub(crate) fn check(command: &mut Command) -> Result<()> {
+    let what = format!("{command:?}");
+    let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status();
+    let status = status.with_context(|| format!("starting {what}"))?;
+    if !status.success() {
+        bail!("{what} failed: {status}");
+    }
+    Ok(())
+}
