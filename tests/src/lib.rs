@@ -2,10 +2,14 @@
 
 mod golden;
 mod npy;
+mod overlap;
+mod rig;
 mod safetensors;
 mod shipped;
 
 pub use golden::{GoldenCase, golden_cases, golden_dir};
 pub use npy::read_rows;
+pub use overlap::{distinct_items, overlapping_item};
+pub use rig::{Rig, context, rel_l2, upload};
 pub use safetensors::{StoredTensor, read_tensors};
 pub use shipped::{minilm_slice, sentence_embeddings};
