@@ -59,6 +59,7 @@ mod on_device;
 mod outcome;
 mod pressure;
 mod reactivate;
+mod rehearsal;
 mod sealed;
 mod source;
 
@@ -81,3 +82,7 @@ pub use memory_store::{
 };
 pub use softhair_compress::{DType, Family, FrameHeader, Policy, TensorView};
 pub use topic_classifier::{Classification, Classifier, ClassifierConfig, Layer, Signals, Weights};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
