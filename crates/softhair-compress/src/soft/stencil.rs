@@ -1,0 +1,273 @@
+//! Predicting fresh elements from a coarse lattice. Knows arithmetic, not what becomes of the residuals.
+//!
+//! A prediction is a sum over groups of neighbours that lie symmetrically about the fresh element, one weight per group.
+//! The default weights are cubic interpolation along the pass's dimension. The encoder also fits weights by least squares
+//! to the lattice as the decoder will see it (noise included, so they smooth as much as pays) and sends them if that is
+//! worth their bytes: a wave that obeys a local law of motion is then predicted by that law.
+
+use super::lattice::{Lengths, Padded, Pass, RANK, count, rows};
+use crate::real::Real;
+
+/// Most groups a stencil has.
+pub(super) const MAX_GROUPS: usize = 9;
+/// Fitted weights are multiples of `2^-WEIGHT_BITS`.
+pub(super) const WEIGHT_BITS: u32 = 22;
+/// Fitted weights are below `2^WEIGHT_RANGE`.
+pub(super) const WEIGHT_RANGE: u32 = 3;
+/// Passes with fewer fresh elements use the default weights.
+const FIT_FROM: usize = 1024;
+/// About as many elements as a fit looks at.
+const FIT_SAMPLES: usize = 24_000;
+
+/// Groups of neighbours, as offsets from the coarse element just before the fresh one.
+pub(super) struct Stencil {
+    pub(super) groups: Vec<Vec<isize>>,
+    pub(super) weights: Vec<f64>,
+}
+
+impl Stencil {
+    /// Between two coarse elements.
+    pub(super) fn inside(pass: &Pass, strides: &[usize; RANK], pad: &[usize; RANK]) -> Self {
+        let step = strides[pass.dim] as isize;
+        let across = across(pass, strides, pad);
+        let mut groups = vec![vec![0, step], vec![-step, 2 * step]];
+        groups.extend(across.iter().map(|&a| vec![-a, a, step - a, step + a]));
+        for (i, &a) in across.iter().enumerate() {
+            for &b in &across[..i] {
+                let corners = [-a - b, a - b, b - a, a + b];
+                groups.push(corners.iter().flat_map(|&c| [c, c + step]).collect());
+            }
+        }
+        Self::with_weights(groups, [0.5625, -0.0625])
+    }
+
+    /// Beyond the last coarse element: a straight line through the last two.
+    pub(super) fn beyond(pass: &Pass, strides: &[usize; RANK], pad: &[usize; RANK]) -> Self {
+        let step = strides[pass.dim] as isize;
+        let across = across(pass, strides, pad);
+        let mut groups = vec![vec![0], vec![-step]];
+        groups.extend(across.iter().map(|&a| vec![-a, a]));
+        groups.extend(across.iter().map(|&a| vec![-step - a, -step + a]));
+        if pass.coarse[pass.dim] > 2 {
+            groups.push(vec![-2 * step]);
+        }
+        Self::with_weights(groups, [1.5, -0.5])
+    }
+
+    fn with_weights(groups: Vec<Vec<isize>>, first: [f64; 2]) -> Self {
+        let mut weights = vec![0.0; groups.len()];
+        weights[..2].copy_from_slice(&first);
+        Self { groups, weights }
+    }
+
+    /// Predicts `out.len()` neighbours in memory; `at` is the coarse element before the first.
+    pub(super) fn predict<T: Real>(&self, values: &[T], at: usize, out: &mut [T]) {
+        out.fill(T::default());
+        let n = out.len();
+        for (group, &weight) in self.groups.iter().zip(&self.weights) {
+            if weight == 0.0 {
+                continue;
+            }
+            let weight = T::from_f64(weight);
+            for part in group.chunks(4) {
+                let row = |i: usize| &values[at.wrapping_add_signed(part[i])..][..n];
+                match part.len() {
+                    4 => {
+                        let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+                        for x in 0..n {
+                            out[x] = out[x] + weight * ((a[x] + b[x]) + (c[x] + d[x]));
+                        }
+                    }
+                    2 => {
+                        let (a, b) = (row(0), row(1));
+                        for x in 0..n {
+                            out[x] = out[x] + weight * (a[x] + b[x]);
+                        }
+                    }
+                    _ => {
+                        for i in 0..part.len() {
+                            let a = row(i);
+                            for x in 0..n {
+                                out[x] = out[x] + weight * a[x];
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Strides of the dimensions other than the pass's that are long enough to have a shape.
+fn across(pass: &Pass, strides: &[usize; RANK], pad: &[usize; RANK]) -> Vec<isize> {
+    (0..RANK).filter(|&d| d != pass.dim && pad[d] == 1 && pass.fresh[d] > 2).map(|d| strides[d] as isize).collect()
+}
+
+/// The part of a pass's fresh elements that one stencil predicts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Inside,
+    Beyond,
+}
+
+/// The columns of a fresh row that belong to `part`.
+pub(super) fn columns(pass: &Pass, row: [usize; 3], part: Part) -> std::ops::Range<usize> {
+    let width = pass.fresh[3];
+    if !pass.open_ended() {
+        return if part == Part::Inside { 0..width } else { 0..0 };
+    }
+    if pass.dim == RANK - 1 {
+        return if part == Part::Inside { 0..width - 1 } else { width - 1..width };
+    }
+    let last = row[pass.dim] + 1 == pass.fresh[pass.dim];
+    if last == (part == Part::Beyond) { 0..width } else { 0..0 }
+}
+
+/// Fits weights to `targets` (the fresh elements) and returns them in units of `2^-WEIGHT_BITS` if they save at least
+/// `worth` bits over the ones in place.
+pub(super) fn fit<T: Real>(
+    stencil: &Stencil,
+    pass: &Pass,
+    part: Part,
+    coarse: &Padded<T>,
+    targets: &[T],
+    step: f64,
+) -> Option<Vec<i32>> {
+    let n = stencil.groups.len();
+    let each = sampled_rows(pass, part)?;
+    let mut sums = Sums { products: [[0.0; MAX_GROUPS]; MAX_GROUPS], with_target: [0.0; MAX_GROUPS] };
+    let mut samples = 0_usize;
+    for_samples(stencil, pass, part, coarse, targets, each, |features, target| {
+        samples += 1;
+        for i in 0..n {
+            for j in 0..=i {
+                sums.products[i][j] += features[i] * features[j];
+            }
+            sums.with_target[i] += features[i] * target;
+        }
+    });
+    // As if every sample had quantisation noise of its own: keeps weights of groups that hardly vary small.
+    for (i, group) in stencil.groups.iter().enumerate() {
+        sums.products[i][i] += samples as f64 * step * step * 0.01 * group.len() as f64;
+    }
+    let fitted = sums.solve(n)?;
+    let limit = f64::from(1_u32 << WEIGHT_RANGE);
+    if fitted[..n].iter().any(|w| w.is_nan() || w.abs() >= limit) {
+        return None;
+    }
+    let unit = f64::from(1_u32 << WEIGHT_BITS);
+    let weights: Vec<i32> = fitted[..n].iter().map(|w| (w * unit) as i32).collect();
+    let fitted: Vec<f64> = weights.iter().map(|&w| f64::from(w) / unit).collect();
+    let (mut with, mut without) = (0.0, 0.0);
+    for_samples(stencil, pass, part, coarse, targets, each, |features, target| {
+        let miss = |weights: &[f64]| {
+            let found: f64 = weights.iter().zip(features).map(|(w, f)| w * f).sum();
+            bits((found - target).abs() / step)
+        };
+        with += miss(&fitted);
+        without += miss(&stencil.weights);
+    });
+    let bits_of_weights = (n as u32 * (WEIGHT_BITS + WEIGHT_RANGE + 1)) as f64;
+    ((without - with) * each as f64 > bits_of_weights).then_some(weights)
+}
+
+/// A cheap stand-in for the bits that a residual (in steps) will take: logarithmic when large, quadratic when small.
+pub(super) fn bits(residual: f64) -> f64 {
+    let x = 1.0 + 4.0 * residual * residual;
+    // Exponent plus mantissa: within 0.09 of log2, and the same on every machine.
+    let raw = x.to_bits();
+    0.5 * ((raw >> 52) as f64 - 1023.0 + (raw & ((1 << 52) - 1)) as f64 / (1_u64 << 52) as f64)
+}
+
+/// Every how many rows are looked at, if the part is large enough to fit at all.
+fn sampled_rows(pass: &Pass, part: Part) -> Option<usize> {
+    let mut elements = count(&pass.fresh);
+    if part == Part::Beyond {
+        elements /= pass.fresh[pass.dim];
+    }
+    if elements < FIT_FROM {
+        return None;
+    }
+    // Odd, so that rows do not keep hitting the same place of an outer dimension.
+    Some((elements / FIT_SAMPLES) | 1)
+}
+
+fn for_samples<T: Real>(
+    stencil: &Stencil,
+    pass: &Pass,
+    part: Part,
+    coarse: &Padded<T>,
+    targets: &[T],
+    each: usize,
+    mut take: impl FnMut(&[f64; MAX_GROUPS], f64),
+) {
+    let width = pass.fresh[3];
+    let mut turn = 0;
+    for (row, targets) in rows(&pass.fresh).zip(targets.chunks_exact(width)) {
+        let columns = columns(pass, row, part);
+        if columns.is_empty() {
+            continue;
+        }
+        turn += 1;
+        if turn % each != 0 && each > 1 {
+            continue;
+        }
+        let at = coarse.at(row);
+        for x in columns {
+            let mut features = [0.0; MAX_GROUPS];
+            for (feature, group) in features.iter_mut().zip(&stencil.groups) {
+                *feature =
+                    group.iter().map(|&o| coarse.values[(at + x).wrapping_add_signed(o)].to_f64()).sum::<f64>();
+            }
+            take(&features, targets[x].to_f64());
+        }
+    }
+}
+
+struct Sums {
+    products: [[f64; MAX_GROUPS]; MAX_GROUPS],
+    with_target: [f64; MAX_GROUPS],
+}
+
+impl Sums {
+    /// Solves the normal equations by Cholesky factorisation. `None` if they are degenerate.
+    fn solve(&self, n: usize) -> Option<[f64; MAX_GROUPS]> {
+        let mut l = [[0.0; MAX_GROUPS]; MAX_GROUPS];
+        for i in 0..n {
+            for j in 0..=i {
+                let mut sum = self.products[i][j];
+                for k in 0..j {
+                    sum -= l[i][k] * l[j][k];
+                }
+                if i == j {
+                    if sum.is_nan() || sum <= self.products[i][i] * 1e-13 || sum <= 0.0 {
+                        return None;
+                    }
+                    l[i][i] = sum.sqrt();
+                } else {
+                    l[i][j] = sum / l[j][j];
+                }
+            }
+        }
+        let mut x = [0.0; MAX_GROUPS];
+        for i in 0..n {
+            let mut sum = self.with_target[i];
+            for k in 0..i {
+                sum -= l[i][k] * x[k];
+            }
+            x[i] = sum / l[i][i];
+        }
+        for i in (0..n).rev() {
+            for k in i + 1..n {
+                x[i] -= l[k][i] * x[k];
+            }
+            x[i] = x[i] / l[i][i];
+        }
+        Some(x)
+    }
+}
+
+/// Lengths without the use of which a stencil would reach outside the padded lattice.
+pub(super) fn pads(lengths: &Lengths) -> [usize; RANK] {
+    std::array::from_fn(|d| usize::from(lengths[d] > 1))
+}
