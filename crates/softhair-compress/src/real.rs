@@ -25,6 +25,7 @@ pub(crate) trait Real:
     /// Far enough above underflow that an inverse is finite and a small part of it normal.
     const SMALLEST: f64;
     fn from_i32(value: i32) -> Self;
+    fn abs(self) -> Self;
     /// The bit pattern, zero-extended.
     fn bits(self) -> u64;
     /// The value whose bit pattern is the low bits.
@@ -53,6 +54,11 @@ macro_rules! real {
             const HALF_ULP: f64 = $half_ulp;
             const LARGEST: f64 = $largest;
             const SMALLEST: f64 = $smallest;
+            #[inline]
+            fn abs(self) -> Self {
+                self.abs()
+            }
+            #[inline]
             fn from_i32(value: i32) -> Self {
                 value as $type
             }

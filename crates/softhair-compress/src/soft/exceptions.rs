@@ -4,6 +4,37 @@
 use super::range::{Bit, Coder};
 use crate::{Error, Result, real::Real};
 
+/// A set of elements of a chunk.
+pub(super) struct Places {
+    words: Vec<u64>,
+    any: bool,
+}
+
+impl Places {
+    pub(super) fn new(elements: usize) -> Self {
+        Self { words: vec![0; elements.div_ceil(64)], any: false }
+    }
+
+    pub(super) fn insert(&mut self, place: usize) {
+        self.words[place / 64] |= 1 << (place % 64);
+        self.any = true;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        let words = if self.any { &self.words[..] } else { &[] };
+        words.iter().enumerate().filter(|(_, word)| **word != 0).flat_map(|(i, &word)| {
+            let mut left = word;
+            std::iter::from_fn(move || {
+                let bit = left.trailing_zeros() as usize;
+                (left != 0).then(|| {
+                    left &= left - 1;
+                    64 * i + bit
+                })
+            })
+        })
+    }
+}
+
 struct Models {
     gaps: [Bit; 64],
     lengths: [Bit; 64],
@@ -43,10 +74,10 @@ fn code_run<C: Coder, T: Real>(coder: &mut C, models: &mut Models, end: usize, l
     }
 }
 
-/// Codes those elements of `values` for which `is_exception` holds.
-pub(super) fn write<C: Coder, T: Real>(coder: &mut C, values: &[T], is_exception: impl Fn(usize) -> bool) {
+/// Codes the elements of `values` at `places`.
+pub(super) fn write<C: Coder, T: Real>(coder: &mut C, values: &[T], places: &Places) {
     let mut runs: Vec<Run> = Vec::new();
-    for i in (0..values.len()).filter(|&i| is_exception(i)) {
+    for i in places.iter() {
         let bits = values[i].bits();
         match runs.last_mut() {
             Some(run) if run.start + run.length == i && run.bits == bits => run.length += 1,

@@ -13,21 +13,23 @@ pub(super) const RANK: usize = 4;
 /// Lengths along four dimensions, outermost first.
 pub(super) type Lengths = [usize; RANK];
 
+/// Index of a row: along all dimensions but the last.
+pub(super) type Row = [usize; RANK - 1];
+
 /// Drops dimensions of one element and merges the outermost ones until at most four are left.
 pub(super) fn normalise(dims: &[usize]) -> Lengths {
     let mut lengths = [1; RANK];
     let mut at = RANK;
     for &n in dims.iter().rev().filter(|&&n| n != 1) {
-        if at > 0 {
-            at -= 1;
-        }
+        at = at.saturating_sub(1);
         lengths[at] = n.saturating_mul(lengths[at]);
     }
     lengths
 }
 
+/// Elements in a lattice.
 pub(super) fn count(lengths: &Lengths) -> usize {
-    lengths.iter().product()
+    lengths.iter().fold(1, |all, &n| all.saturating_mul(n))
 }
 
 /// One step from a coarse lattice to one with twice the points along `dim`.
@@ -40,123 +42,157 @@ pub(super) struct Pass {
     pub(super) coarse: Lengths,
     /// What it adds: the elements with an odd index along `dim`.
     pub(super) fresh: Lengths,
+    /// Distance in memory, in the whole chunk, of neighbours in the fine lattice.
+    pub(super) strides: [usize; RANK],
 }
 
 impl Pass {
-    pub(super) fn new(fine: Lengths, dim: usize) -> Self {
+    /// The pass that ends with the whole chunk.
+    pub(super) fn last(lengths: Lengths, dim: usize) -> Self {
+        let [_, b, c, d] = lengths;
+        Self::between(lengths, [b * c * d, c * d, d, 1], dim)
+    }
+
+    /// The pass that ends where this one begins.
+    pub(super) fn before(&self, dim: usize) -> Self {
+        let mut strides = self.strides;
+        strides[self.dim] *= 2;
+        Self::between(self.coarse, strides, dim)
+    }
+
+    fn between(fine: Lengths, strides: [usize; RANK], dim: usize) -> Self {
         let (mut coarse, mut fresh) = (fine, fine);
         coarse[dim] = fine[dim].div_ceil(2);
         fresh[dim] = fine[dim] / 2;
-        Self { dim, fine, coarse, fresh }
+        Self { dim, fine, coarse, fresh, strides }
+    }
+
+    /// Does the pass add elements to each row (rather than whole rows)?
+    pub(super) fn within_rows(&self) -> bool {
+        self.dim == RANK - 1
     }
 
     /// Does the last fresh element along `dim` lack a neighbour beyond it?
     pub(super) fn open_ended(&self) -> bool {
         self.fine[self.dim].is_multiple_of(2)
     }
+
+    /// Where the first element of a fresh row is in the whole chunk, and the distance to the next.
+    pub(super) fn in_chunk(&self, row: Row) -> (usize, usize) {
+        let mut strides = self.strides;
+        strides[self.dim] *= 2;
+        let at = (0..RANK - 1).map(|d| row[d] * strides[d]).sum::<usize>() + self.strides[self.dim];
+        (at, strides[RANK - 1])
+    }
 }
 
-/// Every row (index along all but the last dimension) in order.
-pub(super) fn rows(lengths: &Lengths) -> impl Iterator<Item = [usize; 3]> + use<> {
+/// Every row in order.
+pub(super) fn rows(lengths: &Lengths) -> impl Iterator<Item = Row> + use<> {
     let [a, b, c, _] = *lengths;
     (0..a).flat_map(move |i| (0..b).flat_map(move |j| (0..c).map(move |k| [i, j, k])))
 }
 
-/// Splits a dense array into the elements with even and with odd index along a pass's dimension.
-pub(super) fn split<T: Copy>(pass: &Pass, fine: &[T]) -> (Vec<T>, Vec<T>) {
-    let mut coarse = Vec::with_capacity(count(&pass.coarse));
-    let mut fresh = Vec::with_capacity(count(&pass.fresh));
-    if pass.dim == RANK - 1 {
-        for row in fine.chunks_exact(pass.fine[3]) {
-            coarse.extend(row.iter().step_by(2));
-            fresh.extend(row.iter().skip(1).step_by(2));
-        }
-    } else {
-        let run: usize = pass.fine[pass.dim + 1..].iter().product();
-        for block in fine.chunks_exact(run * pass.fine[pass.dim]) {
-            for (i, part) in block.chunks_exact(run).enumerate() {
-                if i % 2 == 0 { coarse.extend_from_slice(part) } else { fresh.extend_from_slice(part) }
+/// Where a dense lattice keeps a row.
+pub(super) fn dense(lengths: &Lengths, row: Row) -> std::ops::Range<usize> {
+    let [_, b, c, width] = *lengths;
+    let at = ((row[0] * b + row[1]) * c + row[2]) * width;
+    at..at + width
+}
+
+/// How a lattice with ghosts is laid out: one ghost element on either side of each dimension that the chunk has, so that
+/// stencils need no special cases at its edges.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    lengths: Lengths,
+    /// One for dimensions with ghosts, zero for others.
+    pub(super) pad: [usize; RANK],
+    pub(super) strides: [usize; RANK],
+}
+
+impl Layout {
+    pub(super) fn new(lengths: Lengths, pad: [usize; RANK]) -> Self {
+        let whole: Lengths = std::array::from_fn(|d| lengths[d] + 2 * pad[d]);
+        Self { lengths, pad, strides: [whole[1] * whole[2] * whole[3], whole[2] * whole[3], whole[3], 1] }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.strides[0] * (self.lengths[0] + 2 * self.pad[0])
+    }
+
+    /// Where the first real element of a row is.
+    pub(super) fn at(&self, row: Row) -> usize {
+        (0..RANK - 1).map(|d| (row[d] + self.pad[d]) * self.strides[d]).sum::<usize>() + self.pad[RANK - 1]
+    }
+
+    /// Fills the ghosts of a lattice: by a parabola along `dim`, where the next pass interpolates, and by a straight line
+    /// across it.
+    pub(super) fn fill_ghosts<T: Real>(&self, values: &mut [T], dim: usize) {
+        for d in (0..RANK).filter(|&d| self.pad[d] == 1) {
+            let (stride, n) = (self.strides[d], self.lengths[d]);
+            for block in values[..self.len()].chunks_exact_mut(stride * (n + 2)) {
+                extrapolate(block, stride, n, d == dim);
             }
         }
     }
-    (coarse, fresh)
 }
 
-/// The inverse of [`split`].
-pub(super) fn merge<T: Copy>(pass: &Pass, coarse: &[T], fresh: &[T]) -> Vec<T> {
-    let mut fine = Vec::with_capacity(count(&pass.fine));
-    if pass.dim == RANK - 1 {
-        let mut fresh_rows = fresh.chunks_exact(pass.fresh[3]);
-        for row in coarse.chunks_exact(pass.coarse[3]) {
-            let fresh = fresh_rows.next().unwrap_or_default();
-            for (&a, &b) in row.iter().zip(fresh) {
-                fine.extend_from_slice(&[a, b]);
+/// Fills the first and the last of the `n + 2` slices of a block from those next to them.
+fn extrapolate<T: Real>(block: &mut [T], stride: usize, n: usize, curved: bool) {
+    let (two, three) = (T::from_f64(2.0), T::from_f64(3.0));
+    let (first, inner) = block.split_at_mut(stride);
+    let (inner, last) = inner.split_at_mut(n * stride);
+    let slice = |i: usize| &inner[i * stride..(i + 1) * stride];
+    let ends = [(first, [0, 1, 2]), (last, [n - 1, n.wrapping_sub(2), n.wrapping_sub(3)])];
+    for (ghost, [i, j, k]) in ends {
+        match n {
+            1 => ghost.copy_from_slice(slice(i)),
+            3.. if curved => {
+                for (((g, &a), &b), &c) in ghost.iter_mut().zip(slice(i)).zip(slice(j)).zip(slice(k)) {
+                    *g = three * (a - b) + c;
+                }
             }
-            fine.extend_from_slice(&row[fresh.len()..]);
-        }
-    } else {
-        let run: usize = pass.fine[pass.dim + 1..].iter().product();
-        let mut fresh = fresh.chunks_exact(run);
-        for block in coarse.chunks_exact(run * pass.coarse[pass.dim]) {
-            let mut left = pass.fresh[pass.dim];
-            for part in block.chunks_exact(run) {
-                fine.extend_from_slice(part);
-                if left > 0 {
-                    fine.extend_from_slice(fresh.next().unwrap_or_default());
-                    left -= 1;
+            _ => {
+                for ((g, &a), &b) in ghost.iter_mut().zip(slice(i)).zip(slice(j)) {
+                    *g = two * a - b;
                 }
             }
         }
     }
-    fine
 }
 
-/// A lattice with one ghost element on either side of each dimension that the chunk has, so that stencils need no
-/// special cases at its edges.
-pub(super) struct Padded<T> {
-    pub(super) values: Vec<T>,
-    pub(super) strides: [usize; RANK],
-    pad: [usize; RANK],
+/// Puts a fresh row and the coarse rows beside it where they belong in the fine lattice.
+pub(super) fn place<T: Copy>(
+    pass: &Pass,
+    row: Row,
+    (from, coarse): (&Layout, &[T]),
+    fresh: &[T],
+    (to, fine): (&Layout, &mut [T]),
+) {
+    let source = &coarse[from.at(row)..][..pass.coarse[RANK - 1]];
+    if pass.within_rows() {
+        let target = &mut fine[to.at(row)..][..pass.fine[RANK - 1]];
+        interleave(source, fresh, target);
+        return;
+    }
+    let mut target = row;
+    target[pass.dim] *= 2;
+    fine[to.at(target)..][..source.len()].copy_from_slice(source);
+    target[pass.dim] += 1;
+    fine[to.at(target)..][..fresh.len()].copy_from_slice(fresh);
+    if row[pass.dim] + 1 == pass.fresh[pass.dim] && !pass.open_ended() {
+        let mut beyond = row;
+        beyond[pass.dim] += 1;
+        target[pass.dim] += 1;
+        let source = &coarse[from.at(beyond)..][..source.len()];
+        fine[to.at(target)..][..source.len()].copy_from_slice(source);
+    }
 }
 
-impl<T: Real> Padded<T> {
-    /// Copies a dense lattice and fills the ghosts: by a parabola along `dim`, where the next pass interpolates, and by a
-    /// straight line across it. `pad` says which dimensions exist (1) and which do not (0).
-    pub(super) fn new(dense: &[T], lengths: &Lengths, pad: &[usize; RANK], dim: usize) -> Self {
-        let whole: Lengths = std::array::from_fn(|d| lengths[d] + 2 * pad[d]);
-        let strides = [whole[1] * whole[2] * whole[3], whole[2] * whole[3], whole[3], 1];
-        let mut padded = Self { values: vec![T::default(); count(&whole)], strides, pad: *pad };
-        for (row, from) in rows(lengths).zip(dense.chunks_exact(lengths[3])) {
-            let at = padded.at(row);
-            padded.values[at..at + from.len()].copy_from_slice(from);
-        }
-        for d in (0..RANK).filter(|&d| pad[d] == 1) {
-            padded.fill_ghosts(&whole, d, d == dim);
-        }
-        padded
+fn interleave<T: Copy>(even: &[T], odd: &[T], out: &mut [T]) {
+    for ((pair, &a), &b) in out.chunks_exact_mut(2).zip(even).zip(odd) {
+        pair.copy_from_slice(&[a, b]);
     }
-
-    /// Where the first real element of a row is.
-    pub(super) fn at(&self, row: [usize; 3]) -> usize {
-        (0..3).map(|d| (row[d] + self.pad[d]) * self.strides[d]).sum::<usize>() + self.pad[3]
-    }
-
-    fn fill_ghosts(&mut self, whole: &Lengths, d: usize, curved: bool) {
-        let (stride, n) = (self.strides[d], whole[d] - 2);
-        let (two, three) = (T::from_f64(2.0), T::from_f64(3.0));
-        for block in self.values.chunks_exact_mut(stride * whole[d]) {
-            for x in 0..stride {
-                let mut ghost = |to: usize, a: usize, inward: isize| {
-                    let value = |steps: isize| block[(a as isize + steps * inward) as usize * stride + x];
-                    block[to * stride + x] = match n {
-                        1 => value(0),
-                        n if curved && n > 2 => three * (value(0) - value(1)) + value(2),
-                        _ => two * value(0) - value(1),
-                    };
-                };
-                ghost(0, 1, 1);
-                ghost(n + 1, n, -1);
-            }
-        }
+    if let (true, Some(last), Some(&a)) = (even.len() > odd.len(), out.last_mut(), even.last()) {
+        *last = a;
     }
 }

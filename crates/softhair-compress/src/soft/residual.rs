@@ -6,7 +6,7 @@
 //! is large, the low bits of the residual are noise and are stored as they are. Runs of sixteen residuals whose whole
 //! surroundings are zero cost one bit, most often a small part of one.
 
-use super::lattice::{Pass, RANK, count, rows};
+use super::lattice::{Layout, Pass, RANK, Row, count, dense, place, rows};
 use super::range::{Bit, Coder, Model, SYMBOLS};
 
 /// Magnitudes count at most this much as context, so that sums fit 16 bits.
@@ -19,109 +19,83 @@ const FIRST_WIDE: usize = 10;
 const WIDE: [(u32, u32); SYMBOLS - FIRST_WIDE] = [(10, 1), (12, 2), (16, 3), (24, 4), (40, 5), (72, 0)];
 
 /// Everything that adapts while one payload is coded.
-pub(super) struct ResidualModels {
+struct Models {
     magnitudes: Vec<Model>,
     quiet: [Bit; 4],
     escapes: [Bit; 64],
 }
 
-impl ResidualModels {
+/// Codes residuals, row after row and pass after pass.
+pub(super) struct Residuals {
+    models: Models,
+    /// Magnitudes of the coarse lattice.
+    energy: Vec<u16>,
+    /// Magnitudes of the fresh elements so far.
+    fresh: Vec<u16>,
+    around: Vec<u16>,
+}
+
+impl Residuals {
     pub(super) fn new() -> Self {
-        Self { magnitudes: vec![Model::new(); 17], quiet: [Bit::new(); 4], escapes: [Bit::new(); 64] }
+        let models =
+            Models { magnitudes: vec![Model::new(); 16], quiet: [Bit::new(); 4], escapes: [Bit::new(); 64] };
+        Self { models, energy: vec![0], fresh: Vec::new(), around: Vec::new() }
     }
-}
 
-/// The model for a sum of surrounding magnitudes (sixteenths), and how many low bits are noise at that scale.
-#[inline]
-fn model_of(sum: u32) -> (usize, u32) {
-    if sum < 4 {
-        return (sum as usize, 0);
+    pub(super) fn begin(&mut self, pass: &Pass) {
+        self.fresh.clear();
+        self.fresh.resize(count(&pass.fresh), 0);
+        self.around.resize(pass.fresh[RANK - 1], 0);
     }
-    let log = sum.ilog2();
-    let half = (sum >> (log - 1)) & 1;
-    if log < 7 { ((2 * log + half) as usize, 0) } else { (14 + half as usize, log - 6) }
-}
 
-#[inline]
-fn magnitude(residual: i32) -> u16 {
-    residual.unsigned_abs().min(u32::from(MAX_MAGNITUDE)) as u16
-}
+    /// Codes one row: an encoder reads `residuals`, a decoder fills them. Rows come in order.
+    pub(super) fn row<C: Coder>(&mut self, coder: &mut C, pass: &Pass, row: Row, residuals: &mut [i32]) {
+        let width = pass.fresh[RANK - 1];
+        let here = dense(&pass.fresh, row);
+        let (done, rest) = self.fresh.split_at_mut(here.start);
+        let around = &mut self.around[..width];
+        add_earlier_passes(around, &self.energy, pass, row);
+        add_this_pass(around, done, pass, row);
+        code_row(coder, &mut self.models, around, &mut rest[..width], residuals);
+    }
 
-fn code_one<C: Coder>(coder: &mut C, models: &mut ResidualModels, sum: u32, residual: i32) -> i32 {
-    let (model, noise) = model_of(sum);
-    let size = residual.unsigned_abs();
-    let high = size >> noise;
-    let known = match high {
-        0..10 => high as usize,
-        10..12 => 10,
-        12..16 => 11,
-        16..24 => 12,
-        24..40 => 13,
-        40..72 => 14,
-        _ => 15,
-    };
-    let symbol = coder.symbol(&mut models.magnitudes[model], known);
-    let mut found = symbol as u32;
-    if symbol >= FIRST_WIDE {
-        let (first, bits) = WIDE[symbol - FIRST_WIDE];
-        found = first
-            + if symbol == SYMBOLS - 1 {
-                // Hostile bytes can claim more than a residual holds; any value will do then.
-                coder.number(&mut models.escapes, u64::from(high.saturating_sub(first))).min(1 << 24) as u32
-            } else {
-                coder.raw(bits, high.saturating_sub(first) & ((1 << bits) - 1))
-            };
-    }
-    if noise > 0 {
-        found = (found & 0x3f_ffff) << noise | coder.raw(noise, size & ((1 << noise) - 1));
-    }
-    if found == 0 {
-        return 0;
-    }
-    let negative = coder.raw(1, u32::from(residual < 0)) == 1;
-    if negative { (found as i32).wrapping_neg() } else { found as i32 }
-}
-
-/// Codes the residuals of one pass. `energy` holds the magnitudes of the coarse lattice; those of the fresh elements are
-/// returned. A decoder fills `residuals`, an encoder reads them.
-pub(super) fn code_pass<C: Coder>(
-    coder: &mut C,
-    models: &mut ResidualModels,
-    pass: &Pass,
-    energy: &[u16],
-    residuals: &mut [i32],
-) -> Vec<u16> {
-    let width = pass.fresh[3];
-    let inner = pass.dim == RANK - 1;
-    let mut fresh = vec![0_u16; count(&pass.fresh)];
-    let mut around = vec![0_u16; width];
-    for (r, row) in rows(&pass.fresh).enumerate() {
-        let at = r * width;
-        let (done, rest) = fresh.split_at_mut(at);
-        let current = &mut rest[..width];
-        surroundings(&mut around, done, pass, row, at);
-        let (before, behind) = between(energy, pass, row);
-        if inner {
-            for x in 0..width {
-                let behind = before.get(x + 1).copied().unwrap_or(before[x]);
-                around[x] += 2 * (before[x] + behind);
-            }
-        } else {
-            for ((sum, a), b) in around.iter_mut().zip(before).zip(behind) {
-                *sum += 2 * (a + b);
-            }
+    /// Makes the fine lattice the coarse one of the next pass.
+    pub(super) fn end(&mut self, pass: &Pass) {
+        let (from, to) = (Layout::new(pass.coarse, [0; RANK]), Layout::new(pass.fine, [0; RANK]));
+        let mut energy = vec![0; to.len()];
+        for row in rows(&pass.fresh) {
+            let fresh = &self.fresh[dense(&pass.fresh, row)];
+            place(pass, row, (&from, &self.energy), fresh, (&to, &mut energy));
         }
-        code_row(coder, models, &around, current, &mut residuals[at..at + width]);
+        self.energy = energy;
     }
-    fresh
+}
+
+/// Weighs the elements that a fresh row, or each of its elements, lies between.
+fn add_earlier_passes(around: &mut [u16], energy: &[u16], pass: &Pass, row: Row) {
+    let before = &energy[dense(&pass.coarse, row)];
+    if pass.within_rows() {
+        for (sum, pair) in around.iter_mut().zip(before.windows(2)) {
+            *sum = 2 * (pair[0] + pair[1]);
+        }
+        if let (true, Some(sum), Some(&last)) = (pass.open_ended(), around.last_mut(), before.last()) {
+            *sum = 4 * last;
+        }
+        return;
+    }
+    let mut next = row;
+    next[pass.dim] = (row[pass.dim] + 1).min(pass.coarse[pass.dim] - 1);
+    let behind = &energy[dense(&pass.coarse, next)];
+    for ((sum, a), b) in around.iter_mut().zip(before).zip(behind) {
+        *sum = 2 * (a + b);
+    }
 }
 
 /// Weighs what was coded in the row above and in the plane before.
-fn surroundings(around: &mut [u16], done: &[u16], pass: &Pass, row: [usize; 3], at: usize) {
-    around.fill(0);
+fn add_this_pass(around: &mut [u16], done: &[u16], pass: &Pass, row: Row) {
     let width = around.len();
     if row[2] > 0 {
-        let above = &done[at - width..at];
+        let above = &done[done.len() - width..];
         for (sum, &a) in around.iter_mut().zip(above) {
             *sum += 3 * a;
         }
@@ -132,36 +106,22 @@ fn surroundings(around: &mut [u16], done: &[u16], pass: &Pass, row: [usize; 3], 
             *sum += a;
         }
     }
-    let plane = width * pass.fresh[2];
-    let back = if row[1] > 0 {
-        plane
+    let mut plane = row;
+    if row[1] > 0 {
+        plane[1] -= 1;
     } else if row[0] > 0 {
-        plane * pass.fresh[1]
+        plane[0] -= 1;
     } else {
         return;
-    };
-    for (sum, &a) in around.iter_mut().zip(&done[at - back..at - back + width]) {
+    }
+    for (sum, &a) in around.iter_mut().zip(&done[dense(&pass.fresh, plane)]) {
         *sum += 3 * a;
     }
 }
 
-/// The coarse rows that a fresh row lies between (the same row twice if it is the rows' elements that it lies between).
-fn between<'a>(energy: &'a [u16], pass: &Pass, row: [usize; 3]) -> (&'a [u16], &'a [u16]) {
-    let [_, b, c, width] = pass.coarse;
-    let index = |row: [usize; 3]| {
-        let at = ((row[0] * b + row[1]) * c + row[2]) * width;
-        &energy[at..at + width]
-    };
-    let mut next = row;
-    if pass.dim < RANK - 1 {
-        next[pass.dim] = (row[pass.dim] + 1).min(pass.coarse[pass.dim] - 1);
-    }
-    (index(row), index(next))
-}
-
 fn code_row<C: Coder>(
     coder: &mut C,
-    models: &mut ResidualModels,
+    models: &mut Models,
     around: &[u16],
     current: &mut [u16],
     residuals: &mut [i32],
@@ -190,4 +150,59 @@ fn code_row<C: Coder>(
             *current = left;
         }
     }
+}
+
+#[inline]
+fn magnitude(residual: i32) -> u16 {
+    residual.unsigned_abs().min(u32::from(MAX_MAGNITUDE)) as u16
+}
+
+/// The model for a sum of surrounding magnitudes (sixteenths), and how many low bits are noise at that scale.
+#[inline]
+fn model_of(sum: u32) -> (usize, u32) {
+    if sum < 4 {
+        return (sum as usize, 0);
+    }
+    let log = sum.ilog2();
+    let half = ((sum >> (log - 1)) & 1) as usize;
+    if log < 7 { (2 * log as usize + half, 0) } else { (14 + half, log - 6) }
+}
+
+#[inline]
+fn symbol_of(high: u32) -> usize {
+    match high {
+        0..10 => high as usize,
+        10..12 => 10,
+        12..16 => 11,
+        16..24 => 12,
+        24..40 => 13,
+        40..72 => 14,
+        _ => 15,
+    }
+}
+
+#[inline]
+fn code_one<C: Coder>(coder: &mut C, models: &mut Models, sum: u32, residual: i32) -> i32 {
+    let (model, noise) = model_of(sum);
+    let size = residual.unsigned_abs();
+    let high = size >> noise;
+    let symbol = coder.symbol(&mut models.magnitudes[model], symbol_of(high));
+    if symbol == 0 && noise == 0 {
+        return 0;
+    }
+    let (mut first, mut wide) = (symbol as u32, 0);
+    if symbol >= FIRST_WIDE {
+        (first, wide) = WIDE[symbol - FIRST_WIDE];
+        if symbol == SYMBOLS - 1 {
+            // Hostile bytes can claim more than a residual holds; any value will do then.
+            let excess = u64::from(high.saturating_sub(first));
+            first += coder.number(&mut models.escapes, excess).min(1 << 21) as u32;
+        }
+    }
+    // The rest of the magnitude and the sign, at most 16 bits, in one go.
+    let low = wide + noise;
+    let rest = size.wrapping_sub(first << noise) & ((1 << low) - 1);
+    let raw = coder.raw(low + 1, rest << 1 | u32::from(residual < 0));
+    let size = ((first << noise) + (raw >> 1)) as i32;
+    if raw & 1 == 1 { -size } else { size }
 }
