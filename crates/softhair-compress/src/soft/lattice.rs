@@ -6,6 +6,7 @@
 //! densely, so every inner loop is over neighbours in memory whatever the stride in the chunk was.
 
 use crate::real::Real;
+use std::ops::Range;
 
 /// Dimensions that passes distinguish.
 pub(super) const RANK: usize = 4;
@@ -92,8 +93,30 @@ pub(super) fn rows(lengths: &Lengths) -> impl Iterator<Item = Row> + use<> {
     (0..a).flat_map(move |i| (0..b).flat_map(move |j| (0..c).map(move |k| [i, j, k])))
 }
 
+/// Elements looked at together when only some are looked at.
+const SAMPLE: usize = 16;
+
+/// How many samples there are for each one that [`samples`] yields, so that it yields about `wanted` of `elements`.
+pub(super) fn thinning(elements: usize, wanted: usize) -> usize {
+    // Odd: must not keep step with lengths, most of which are even.
+    (elements / wanted) | 1
+}
+
+/// Every `each`th short stretch of a row, for a choice or a fit that need not see everything.
+pub(super) fn samples(
+    lengths: &Lengths,
+    each: usize,
+    columns: impl Fn(Row) -> Range<usize>,
+) -> impl Iterator<Item = (Row, Range<usize>)> {
+    let stretches = rows(lengths).flat_map(move |row| {
+        let Range { start, end } = columns(row);
+        (start..end).step_by(SAMPLE).map(move |x| (row, x..end.min(x + SAMPLE)))
+    });
+    stretches.skip(each / 2).step_by(each)
+}
+
 /// Where a dense lattice keeps a row.
-pub(super) fn dense(lengths: &Lengths, row: Row) -> std::ops::Range<usize> {
+pub(super) fn dense(lengths: &Lengths, row: Row) -> Range<usize> {
     let [_, b, c, width] = *lengths;
     let at = ((row[0] * b + row[1]) * c + row[2]) * width;
     at..at + width

@@ -55,8 +55,10 @@ pub(crate) fn encode<T: Real>(values: &[T], dims: &[usize], max_abs: f64, out: &
     code_passes(&mut coder, lengths, |at| passes.get(at).map(|pass| pass.dim))?;
     let mut rebuild = Rebuild::new(filled[0], &lengths);
     for (i, pass) in passes.iter().enumerate().rev() {
+        let before = coder.len();
         let originals = Originals { values: &filled, bound, missed: &mut exceptions };
         rebuild.encode_pass(&mut coder, pass, i == 0, step_of(step, TIGHTEN, i), originals);
+        if std::env::var("TRACE").is_ok() { eprintln!("pass {i} dim {} fresh {:?} bytes {}", pass.dim, pass.fresh, coder.len()-before); }
         if coder.len() >= size_of_val(values) {
             return None;
         }

@@ -1,51 +1,55 @@
 //! In which order a chunk is thinned. Looks at originals only; the decoder is told.
 
-use super::lattice::{Lengths, Pass, RANK, count, rows};
+use super::lattice::{Lengths, Pass, RANK, count, samples, thinning};
 use super::stencil::bits;
 use crate::real::Real;
 
 /// About as many elements as a choice looks at per dimension.
 const SAMPLES: usize = 4_000;
 
-/// The passes, finest first. Thins along the dimension whose odd elements are easiest to interpolate, until one element is
+/// The passes, finest first. Thins along the dimension whose elements are easiest to interpolate, until one element is
 /// left: what is hard to predict is then hard for few elements only.
 pub(super) fn plan<T: Real>(values: &[T], lengths: Lengths, step: f64) -> Vec<Pass> {
     let mut passes: Vec<Pass> = Vec::new();
     loop {
-        let candidates = (0..RANK).map(|d| passes.last().map_or(Pass::last(lengths, d), |p| p.before(d)));
-        let possible: Vec<Pass> = candidates.filter(|pass| pass.fresh[pass.dim] > 0).collect();
-        let costs = possible.iter().map(|pass| if possible.len() == 1 { 0.0 } else { cost(values, pass, step) });
-        match costs.zip(&possible).min_by(|a, b| a.0.total_cmp(&b.0)) {
-            Some((_, &pass)) => passes.push(pass),
+        let candidates: [Pass; RANK] =
+            std::array::from_fn(|d| passes.last().map_or(Pass::last(lengths, d), |p| p.before(d)));
+        let costs = costs(values, &candidates, step);
+        let possible = candidates.iter().zip(costs).filter(|(pass, _)| pass.fresh[pass.dim] > 0);
+        match possible.min_by(|a, b| a.1.total_cmp(&b.1)) {
+            Some((&pass, _)) => passes.push(pass),
             None => return passes,
         }
     }
 }
 
-/// Mean bits per fresh element if it were predicted by a cubic along the pass's dimension.
-fn cost<T: Real>(values: &[T], pass: &Pass, step: f64) -> f64 {
-    let n = pass.fine[pass.dim];
-    let stride = pass.strides[pass.dim] as isize;
-    let each = (count(&pass.fresh) / SAMPLES) | 1;
+/// For each dimension, bits per element if it were interpolated along that dimension, summed over the same sample of
+/// elements for all.
+fn costs<T: Real>(values: &[T], candidates: &[Pass; RANK], step: f64) -> [f64; RANK] {
+    let Pass { fine, strides, .. } = candidates[0];
+    let mut costs = [0.0; RANK];
     let inverse = 1.0 / step;
-    let (mut sum, mut samples) = (0.0, 0_usize);
-    for row in rows(&pass.fresh).step_by(each) {
-        let (at, distance) = pass.in_chunk(row);
-        for x in 0..pass.fresh[RANK - 1] {
-            let along = 2 * if pass.within_rows() { x } else { row[pass.dim] } + 1;
-            let value = |steps: isize| values[(at + x * distance).wrapping_add_signed(steps * stride)].to_f64();
-            let guess = if along >= 3 && along + 3 < n {
-                0.5625 * (value(-1) + value(1)) - 0.0625 * (value(-3) + value(3))
-            } else if along + 1 < n {
-                0.5 * (value(-1) + value(1))
-            } else if along >= 3 {
-                1.5 * value(-1) - 0.5 * value(-3)
-            } else {
-                value(-1)
-            };
-            sum += bits((value(0) - guess) * inverse);
-            samples += 1;
+    let each = thinning(count(&fine), SAMPLES);
+    for (row, columns) in samples(&fine, each, |_| 0..fine[RANK - 1]) {
+        for x in columns {
+            let index = [row[0], row[1], row[2], x];
+            let at = (0..RANK).map(|d| index[d] * strides[d]).sum::<usize>();
+            for d in (0..RANK).filter(|&d| fine[d] > 1) {
+                let value = |steps: isize| values[at.wrapping_add_signed(steps * strides[d] as isize)].to_f64();
+                let (i, left) = (index[d], fine[d] - 1 - index[d]);
+                let guess = match (i, left) {
+                    (3.., 3..) => 0.5625 * (value(-1) + value(1)) - 0.0625 * (value(-3) + value(3)),
+                    (1.., 1..) => 0.5 * (value(-1) + value(1)),
+                    // In odd lengths the ends are never fresh.
+                    _ if fine[d] % 2 == 1 => value(0),
+                    (3.., 0) => 1.5 * value(-1) - 0.5 * value(-3),
+                    (0, 3..) => 1.5 * value(1) - 0.5 * value(3),
+                    (0, _) => value(1),
+                    _ => value(-1),
+                };
+                costs[d] += bits((value(0) - guess) * inverse);
+            }
         }
     }
-    sum / samples.max(1) as f64
+    costs
 }

@@ -18,9 +18,10 @@ pub(super) struct Originals<'a, T> {
 }
 
 impl<T: Real> Originals<'_, T> {
-    /// Copies the originals of a fresh row.
-    fn row(&self, pass: &Pass, row: Row, out: &mut [T]) {
+    /// Copies the originals of a fresh row from column `x` on.
+    fn row(&self, pass: &Pass, row: Row, x: usize, out: &mut [T]) {
         let (at, distance) = pass.in_chunk(row);
+        let at = at + x * distance;
         if distance == 1 {
             out.copy_from_slice(&self.values[at..at + out.len()]);
         } else {
@@ -66,7 +67,7 @@ impl<T: Real> Rebuild<T> {
         let Self { layout, lattice, .. } = self;
         layout.fill_ghosts(lattice, pass.dim);
         let stencils = code_stencils(coder, &mut self.is_fitted, pass, layout, |stencil, part| {
-            fit(stencil, pass, part, (layout, lattice), |row, out| originals.row(pass, row, out), step)
+            fit(stencil, pass, part, (layout, lattice), |row, x, out| originals.row(pass, row, x, out), step)
         });
         let (step, inverse) = (T::from_f64(step), T::from_f64(1.0 / step));
         let fine = Layout::new(pass.fine, layout.pad);
@@ -79,7 +80,7 @@ impl<T: Real> Rebuild<T> {
         self.residuals.begin(pass);
         for row in rows(&pass.fresh) {
             predict_row(&stencils, pass, row, (layout, lattice), &mut fresh);
-            originals.row(pass, row, &mut targets);
+            originals.row(pass, row, 0, &mut targets);
             let mut missed = false;
             for ((value, &target), residual) in fresh.iter_mut().zip(&targets).zip(&mut residuals) {
                 let (whole, count) = ((target - *value) * inverse).nearest();

@@ -5,7 +5,7 @@
 //! to the lattice as the decoder will see it (noise included, so they smooth as much as pays) and sends them if that is
 //! worth their bytes: a wave that obeys a local law of motion is then predicted by that law.
 
-use super::lattice::{Layout, Pass, RANK, Row, count, rows};
+use super::lattice::{Layout, Pass, RANK, Row, count, samples, thinning};
 use crate::real::Real;
 use std::ops::Range;
 
@@ -126,43 +126,44 @@ pub(super) fn columns(pass: &Pass, row: Row, part: Part) -> Range<usize> {
     if last == (part == Part::Beyond) { 0..width } else { 0..0 }
 }
 
-/// Fits weights to the fresh elements, of which `target` writes a row, and returns them in units of `2^-WEIGHT_BITS` if
+/// Fits weights to the fresh elements, of which `target` writes a stretch of a row, and returns them in units of `2^-WEIGHT_BITS` if
 /// they save more bits than they take.
 pub(super) fn fit<T: Real>(
     stencil: &Stencil,
     pass: &Pass,
     part: Part,
     (layout, coarse): (&Layout, &[T]),
-    target: impl Fn(Row, &mut [T]),
+    target: impl Fn(Row, usize, &mut [T]),
     step: f64,
 ) -> Option<Vec<i32>> {
     let n = stencil.groups.len();
-    let each = sampled_rows(pass, part)?;
+    let each = sampled(pass, part)?;
     let mut sums = Sums { products: [[0.0; MAX_GROUPS]; MAX_GROUPS], with_target: [0.0; MAX_GROUPS] };
     let mut targets = vec![T::default(); pass.fresh[RANK - 1]];
-    let mut samples: Vec<Vec<f64>> = vec![Vec::new(); n + 1];
-    for (row, columns) in sampled(pass, part, each) {
-        target(row, &mut targets);
+    let mut seen: Vec<Vec<f64>> = vec![Vec::new(); n + 1];
+    for (row, columns) in samples(&pass.fresh, each, |row| columns(pass, row, part)) {
+        let targets = &mut targets[columns.clone()];
+        target(row, columns.start, targets);
         let at = layout.at(row) + columns.start;
-        for (samples, group) in samples.iter_mut().zip(&stencil.groups) {
-            let from = samples.len();
-            samples.resize(from + columns.len(), 0.0);
+        for (feature, group) in seen.iter_mut().zip(&stencil.groups) {
+            let from = feature.len();
+            feature.resize(from + columns.len(), 0.0);
             for &offset in group {
                 let row = &coarse[at.wrapping_add_signed(offset)..];
-                for (sum, value) in samples[from..].iter_mut().zip(row) {
+                for (sum, value) in feature[from..].iter_mut().zip(row) {
                     *sum += value.to_f64();
                 }
             }
         }
-        samples[n].extend(targets[columns].iter().map(|t| t.to_f64()));
+        seen[n].extend(targets.iter().map(|t| t.to_f64()));
     }
     for i in 0..n {
         for j in 0..=i {
-            sums.products[i][j] = dot(&samples[i], &samples[j]);
+            sums.products[i][j] = dot(&seen[i], &seen[j]);
         }
-        sums.with_target[i] = dot(&samples[i], &samples[n]);
+        sums.with_target[i] = dot(&seen[i], &seen[n]);
         // As if every element had noise of its own: keeps weights of groups that hardly vary small.
-        let noise = samples[n].len() as f64 * step * step * NOISE;
+        let noise = seen[n].len() as f64 * step * step * NOISE;
         sums.products[i][i] += noise * stencil.groups[i].len() as f64;
     }
     let fitted = sums.solve(n)?;
@@ -174,10 +175,10 @@ pub(super) fn fit<T: Real>(
     let weights: Vec<i32> = fitted[..n].iter().map(|w| (w * unit) as i32).collect();
     let fitted: Vec<f64> = weights.iter().map(|&w| f64::from(w) / unit).collect();
     let miss = |weights: &[f64], x: usize| {
-        let found: f64 = weights.iter().zip(&samples).map(|(w, s)| w * s[x]).sum();
-        bits((found - samples[n][x]) / step)
+        let found: f64 = weights.iter().zip(&seen).map(|(w, s)| w * s[x]).sum();
+        bits((found - seen[n][x]) / step)
     };
-    let judged = (0..samples[n].len()).step_by(4);
+    let judged = (0..seen[n].len()).step_by(4);
     let saved: f64 = judged.map(|x| miss(&stencil.weights, x) - miss(&fitted, x)).sum();
     let price = n as f64 * f64::from(WEIGHT_BITS + WEIGHT_RANGE + 1);
     (saved * 4.0 * each as f64 > price).then_some(weights)
@@ -204,8 +205,8 @@ pub(super) fn bits(residual: f64) -> f64 {
     0.5 * ((raw >> 52) as f64 - 1023.0 + (raw & ((1 << 52) - 1)) as f64 / (1_u64 << 52) as f64)
 }
 
-/// Every how many rows are looked at, if the part is large enough to fit at all.
-fn sampled_rows(pass: &Pass, part: Part) -> Option<usize> {
+/// How many samples there are for each that is looked at, if the part is large enough to fit at all.
+fn sampled(pass: &Pass, part: Part) -> Option<usize> {
     let mut elements = count(&pass.fresh);
     if part == Part::Beyond {
         elements /= pass.fresh[pass.dim];
@@ -213,14 +214,7 @@ fn sampled_rows(pass: &Pass, part: Part) -> Option<usize> {
     if elements < FIT_FROM {
         return None;
     }
-    // Odd, so that rows do not keep hitting the same place of an outer dimension.
-    Some((elements / FIT_SAMPLES) | 1)
-}
-
-/// The rows that a fit looks at, and the columns of each.
-fn sampled(pass: &Pass, part: Part, each: usize) -> impl Iterator<Item = (Row, Range<usize>)> {
-    let parts = rows(&pass.fresh).map(move |row| (row, columns(pass, row, part)));
-    parts.filter(|(_, columns)| !columns.is_empty()).skip(each / 2).step_by(each)
+    Some(thinning(elements, FIT_SAMPLES))
 }
 
 struct Sums {
