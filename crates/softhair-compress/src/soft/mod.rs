@@ -32,7 +32,7 @@ use rebuild::{Originals, Rebuild};
 /// Stored last: a decoder that went astray finds something else.
 const CHECK: u32 = 0x50F7;
 /// Each coarser pass has a step smaller by this many 64ths.
-const TIGHTEN: u32 = 6;
+const TIGHTEN: u32 = 3;
 /// But no smaller than this part of the last pass's.
 const TIGHTEST: f64 = 0.25;
 

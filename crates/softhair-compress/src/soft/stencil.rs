@@ -20,7 +20,7 @@ const FIT_FROM: usize = 1024;
 /// About as many elements as a fit looks at.
 const FIT_SAMPLES: usize = 8_000;
 /// Variance of the noise that a fit assumes on each element, in squared steps.
-const NOISE: f64 = 0.01;
+const NOISE: f64 = 0.003;
 
 /// Groups of neighbours, as offsets from the coarse element just before the fresh one.
 pub(super) struct Stencil {
