@@ -26,10 +26,10 @@ use crate::{Error, Result, real::Real};
 use std::borrow::Cow;
 use exceptions::Places;
 use lattice::{Lengths, Pass, count, normalise};
-use range::{Coder, Decoder, Encoder};
+use range::{Bit, Coder, Decoder, Encoder};
 use rebuild::{Originals, Rebuild};
 
-/// Stored last: a decoder that went astray finds something else.
+/// Stored last in both streams: a decoder that went astray finds something else.
 const CHECK: u32 = 0x50F7;
 /// Each coarser pass has a step smaller by this many 64ths.
 const TIGHTEN: u32 = 3;
@@ -55,23 +55,22 @@ pub(crate) fn encode<T: Real>(values: &[T], dims: &[usize], max_abs: f64, out: &
     code_passes(&mut coder, lengths, |at| passes.get(at).map(|pass| pass.dim))?;
     let mut rebuild = Rebuild::new(filled[0], &lengths);
     for (i, pass) in passes.iter().enumerate().rev() {
-        let before = coder.len();
         let originals = Originals { values: &filled, bound, missed: &mut exceptions };
         rebuild.encode_pass(&mut coder, pass, i == 0, step_of(step, TIGHTEN, i), originals);
-        if std::env::var("TRACE").is_ok() { eprintln!("pass {i} dim {} fresh {:?} bytes {}", pass.dim, pass.fresh, coder.len()-before); }
         if coder.len() >= size_of_val(values) {
             return None;
         }
     }
     exceptions::write(&mut coder, values, &exceptions);
-    coder.raw(16, CHECK);
-    let stream = coder.finish();
-    if size_of::<f64>() + T::BYTES + stream.len() >= size_of_val(values) {
-        return None;
-    }
+    code_check(&mut coder);
+    let before = out.len();
     out.extend_from_slice(&step.to_le_bytes());
     filled[0].write_le(out);
-    out.extend_from_slice(&stream);
+    coder.finish(out);
+    if out.len() - before >= size_of_val(values) {
+        out.truncate(before);
+        return None;
+    }
     Some(())
 }
 
@@ -90,7 +89,7 @@ pub(crate) fn decode<T: Real>(payload: &[u8], dims: &[usize], out: &mut [T]) -> 
     let (first, stream) = rest.split_at_checked(T::BYTES).ok_or(CUT_OFF)?;
     let step = f64::from_le_bytes(*step);
 
-    let mut coder = Decoder::new(stream);
+    let mut coder = Decoder::new(stream).ok_or(CUT_OFF)?;
     let tighten = coder.raw(5, 0);
     let passes = code_passes(&mut coder, lengths, |_| None).ok_or(Error::Damaged("soft chunk: no such pass"))?;
     let mut rebuild = Rebuild::new(T::read_le(first), &lengths);
@@ -99,10 +98,7 @@ pub(crate) fn decode<T: Real>(payload: &[u8], dims: &[usize], out: &mut [T]) -> 
         rebuild.decode_pass(&mut coder, pass, step_of(step, tighten, i), (i == 0).then_some(&mut *out));
     }
     exceptions::read(&mut coder, out)?;
-    if coder.raw(16, 0) != CHECK {
-        return Err(Error::Damaged("soft chunk: its contents do not add up"));
-    }
-    Ok(())
+    if code_check(&mut coder) { Ok(()) } else { Err(Error::Damaged("soft chunk: its contents do not add up")) }
 }
 
 /// Replaces what cannot be computed with (not finite, or so large that a stencil could overflow) by the element before
@@ -161,6 +157,16 @@ fn step_of(step: f64, tighten: u32, i: usize) -> f64 {
         part *= ratio;
     }
     step * part.max(TIGHTEST)
+}
+
+/// Codes the same bits into both streams. Says whether they are what they should be.
+fn code_check<C: Coder>(coder: &mut C) -> bool {
+    let mut is_right = coder.raw(16, CHECK) == CHECK;
+    for i in 0..16 {
+        let bit = CHECK >> i & 1 == 1;
+        is_right &= coder.bit(&mut Bit::new(), bit) == bit;
+    }
+    is_right
 }
 
 /// Codes which dimension each pass halves, finest first. `None` if one cannot be halved.

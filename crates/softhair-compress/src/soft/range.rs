@@ -1,7 +1,8 @@
-//! A range coder (Martin 1979, in the carry-propagating form of Schindler) with adaptive models. It knows symbols and
-//! probabilities, not residuals.
+//! A range coder (Martin 1979, in the carry-propagating form of Schindler) with adaptive models, and beside it a plain
+//! stream for bits that nothing is known about. It knows symbols and probabilities, not residuals.
 //!
-//! `low` and `range` have 64 bits and 32 are moved at a time, so that renormalising is rare and predictable.
+//! `low` and `range` have 64 bits and 32 are moved at a time, so that renormalising is rare and predictable. The plain
+//! stream saves the range coder a multiplication and a division per sign.
 
 /// Symbols of one [`Model`].
 pub(super) const SYMBOLS: usize = 16;
@@ -11,6 +12,33 @@ const MODEL_BITS: u32 = 15;
 const BIT_BITS: u32 = 16;
 /// Below this the coder moves 32 bits out or in.
 const REFILL: u64 = 1 << 32;
+
+/// Where the boundaries go if a symbol is certain. They grow by one per symbol, which keeps every frequency at least one.
+const TARGETS: [[i16; SYMBOLS]; SYMBOLS] = {
+    let mut targets = [[0; SYMBOLS]; SYMBOLS];
+    let mut symbol = 0;
+    while symbol < SYMBOLS {
+        let mut i = 0;
+        while i < SYMBOLS {
+            targets[symbol][i] =
+                if i >= symbol { i16::MAX - (SYMBOLS - 1 - i) as i16 } else { i as i16 + 1 };
+            i += 1;
+        }
+        symbol += 1;
+    }
+    targets
+};
+
+/// How slowly probabilities move (a shift) after so many symbols: fast at first.
+const RATES: [u8; 128] = {
+    let mut rates = [7; 128];
+    let mut seen = 0;
+    while seen < 120 {
+        rates[seen] = if seen < 12 { 4 } else if seen < 40 { 5 } else { 6 };
+        seen += 1;
+    }
+    rates
+};
 
 /// Adaptive probabilities of sixteen symbols: a mixture that moves towards each symbol seen (as in Daala and AV1).
 #[derive(Clone)]
@@ -37,14 +65,12 @@ impl Model {
         (below, end)
     }
 
-    /// Moves every boundary a part of the way to where it would be if `symbol` were certain. Targets grow by one per
-    /// symbol, which keeps every frequency at least one.
+    /// Moves every boundary a part of the way to where it would be if `symbol` were certain.
     #[inline]
     fn update(&mut self, symbol: usize) {
-        let rate = 4 + u32::from(self.seen > 12) + u32::from(self.seen > 40) + u32::from(self.seen > 120);
-        self.seen = self.seen.saturating_add(1);
-        for (i, c) in self.cumulative.iter_mut().enumerate() {
-            let target = if i >= symbol { i16::MAX - (SYMBOLS - 1 - i) as i16 } else { i as i16 + 1 };
+        let rate = RATES[usize::from(self.seen)];
+        self.seen = (self.seen + 1).min(RATES.len() as u8 - 1);
+        for (c, target) in self.cumulative.iter_mut().zip(TARGETS[symbol]) {
             *c += (target - *c) >> rate;
         }
     }
@@ -111,15 +137,19 @@ pub(super) struct Encoder {
     low: u64,
     range: u64,
     bytes: Vec<u8>,
+    /// Bits not yet in `plain`, lowest first.
+    pending: u64,
+    pending_bits: u32,
+    plain: Vec<u8>,
 }
 
 impl Encoder {
     pub(super) fn new() -> Self {
-        Self { low: 0, range: u64::MAX, bytes: Vec::new() }
+        Self { low: 0, range: u64::MAX, bytes: Vec::new(), pending: 0, pending_bits: 0, plain: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.plain.len()
     }
 
     #[inline]
@@ -148,8 +178,10 @@ impl Encoder {
         }
     }
 
-    /// The bytes. A decoder reads zeros beyond their end, so the value with the most trailing zeros is chosen.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    /// Appends the length of the range-coded stream (u32), that stream and the plain one. Both end where only zeros
+    /// follow, which is what a decoder reads beyond their end.
+    pub(super) fn finish(mut self, out: &mut Vec<u8>) {
+        self.plain.extend_from_slice(&self.pending.to_le_bytes());
         for zeros in (0..64).rev() {
             let mask = (1_u64 << zeros) - 1;
             let (up, carry) = self.low.overflowing_add(mask);
@@ -162,10 +194,14 @@ impl Encoder {
                 break;
             }
         }
-        while self.bytes.last() == Some(&0) {
-            self.bytes.pop();
+        for stream in [&mut self.bytes, &mut self.plain] {
+            while stream.last() == Some(&0) {
+                stream.pop();
+            }
         }
-        self.bytes
+        out.extend_from_slice(&(self.bytes.len() as u32).to_le_bytes());
+        out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(&self.plain);
     }
 }
 
@@ -189,7 +225,13 @@ impl Coder for Encoder {
 
     #[inline]
     fn raw(&mut self, count: u32, bits: u32) -> u32 {
-        self.narrow(u64::from(bits), u64::from(bits) + 1, count);
+        self.pending |= u64::from(bits) << self.pending_bits;
+        self.pending_bits += count;
+        if self.pending_bits >= 32 {
+            self.plain.extend_from_slice(&(self.pending as u32).to_le_bytes());
+            self.pending >>= 32;
+            self.pending_bits -= 32;
+        }
         bits
     }
 }
@@ -198,28 +240,26 @@ pub(super) struct Decoder<'a> {
     code: u64,
     range: u64,
     rest: &'a [u8],
+    /// Bits taken from `plain` but not used, lowest first.
+    pending: u64,
+    pending_bits: u32,
+    plain: &'a [u8],
 }
 
 impl<'a> Decoder<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        let mut decoder = Self { code: 0, range: u64::MAX, rest: bytes };
+    /// `None` if the bytes are shorter than they say.
+    pub(super) fn new(bytes: &'a [u8]) -> Option<Self> {
+        let (length, streams) = bytes.split_first_chunk()?;
+        let (rest, plain) = streams.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let mut decoder = Self { code: 0, range: u64::MAX, rest, pending: 0, pending_bits: 0, plain };
         decoder.refill();
         decoder.refill();
-        decoder
+        Some(decoder)
     }
 
     #[inline]
     fn refill(&mut self) {
-        let word = if let Some((word, rest)) = self.rest.split_first_chunk::<4>() {
-            self.rest = rest;
-            u32::from_be_bytes(*word)
-        } else {
-            let mut word = [0; 4];
-            word[..self.rest.len()].copy_from_slice(self.rest);
-            self.rest = &[];
-            u32::from_be_bytes(word)
-        };
-        self.code = self.code << 32 | u64::from(word);
+        self.code = self.code << 32 | u64::from(u32::from_be_bytes(next_word(&mut self.rest)));
     }
 
     /// `part * below` is at most `code`, whatever the bytes: the callers search for it.
@@ -238,10 +278,13 @@ impl Coder for Decoder<'_> {
     #[inline]
     fn symbol(&mut self, model: &mut Model, _: usize) -> usize {
         let part = self.range >> MODEL_BITS;
-        let mut symbol = 0;
-        while symbol < SYMBOLS - 1 && part * model.cumulative[symbol] as u64 <= self.code {
-            symbol += 1;
-        }
+        // Zero is by far the most frequent symbol and needs no division.
+        let symbol = if self.code < part * model.cumulative[0] as u64 {
+            0
+        } else {
+            let at = (self.code / part).min(i16::MAX as u64) as i16;
+            model.cumulative[..SYMBOLS - 1].iter().map(|&c| i16::from(c <= at)).sum::<i16>() as usize
+        };
         let (below, end) = model.bounds(symbol);
         self.narrow(part, below, end);
         model.update(symbol);
@@ -264,9 +307,26 @@ impl Coder for Decoder<'_> {
 
     #[inline]
     fn raw(&mut self, count: u32, _: u32) -> u32 {
-        let part = self.range >> count;
-        let bits = (self.code / part).min((1 << count) - 1);
-        self.narrow(part, bits, bits + 1);
-        bits as u32
+        if self.pending_bits < count {
+            self.pending |= u64::from(u32::from_le_bytes(next_word(&mut self.plain))) << self.pending_bits;
+            self.pending_bits += 32;
+        }
+        let bits = self.pending as u32 & ((1 << count) - 1);
+        self.pending >>= count;
+        self.pending_bits -= count;
+        bits
     }
+}
+
+/// Takes four bytes, zeros if there are none left.
+#[inline]
+fn next_word(bytes: &mut &[u8]) -> [u8; 4] {
+    if let Some((word, rest)) = bytes.split_first_chunk() {
+        *bytes = rest;
+        return *word;
+    }
+    let mut word = [0; 4];
+    word[..bytes.len()].copy_from_slice(bytes);
+    *bytes = &[];
+    word
 }
