@@ -44,7 +44,12 @@ struct Models {
 
 impl Models {
     fn new() -> Self {
-        Self { gaps: [Bit::new(); 64], lengths: [Bit::new(); 64], counts: [Bit::new(); 64], known: [Bit::new(); 2] }
+        Self {
+            gaps: [Bit::new(); 64],
+            lengths: [Bit::new(); 64],
+            counts: [Bit::new(); 64],
+            known: [Bit::new(); 2],
+        }
     }
 }
 
@@ -105,7 +110,8 @@ pub(super) fn read<C: Coder, T: Real>(coder: &mut C, out: &mut [T]) -> Result<()
         let unknown = Run { start: end, length: 1, bits: 0 };
         let run = code_run::<C, T>(coder, &mut models, end, last, &unknown);
         end = run.start.saturating_add(run.length);
-        let places = out.get_mut(run.start..end).ok_or(Error::Damaged("soft chunk: an exception lies outside it"))?;
+        let places =
+            out.get_mut(run.start..end).ok_or(Error::Damaged("soft chunk: an exception lies outside it"))?;
         places.fill(T::from_bits(run.bits));
         last = run.bits;
     }

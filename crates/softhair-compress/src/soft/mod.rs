@@ -23,11 +23,11 @@ mod stencil;
 mod tests;
 
 use crate::{Error, Result, real::Real};
-use std::borrow::Cow;
 use exceptions::Places;
 use lattice::{Lengths, Pass, count, normalise};
 use range::{Bit, Coder, Decoder, Encoder};
 use rebuild::{Originals, Rebuild};
+use std::borrow::Cow;
 
 /// Stored last in both streams: a decoder that went astray finds something else.
 const CHECK: u32 = 0x50F7;
@@ -55,8 +55,8 @@ pub(crate) fn encode<T: Real>(values: &[T], dims: &[usize], max_abs: f64, out: &
     code_passes(&mut coder, lengths, |at| passes.get(at).map(|pass| pass.dim))?;
     let mut rebuild = Rebuild::new(filled[0], &lengths);
     for (i, pass) in passes.iter().enumerate().rev() {
-        let originals = Originals { values: &filled, bound, missed: &mut exceptions };
-        rebuild.encode_pass(&mut coder, pass, i == 0, step_of(step, TIGHTEN, i), originals);
+        let mut originals = Originals { values: &filled, bound, missed: &mut exceptions };
+        rebuild.encode_pass(&mut coder, pass, i == 0, step_of(step, TIGHTEN, i), &mut originals);
         if coder.len() >= size_of_val(values) {
             return None;
         }
@@ -91,14 +91,19 @@ pub(crate) fn decode<T: Real>(payload: &[u8], dims: &[usize], out: &mut [T]) -> 
 
     let mut coder = Decoder::new(stream).ok_or(CUT_OFF)?;
     let tighten = coder.raw(5, 0);
-    let passes = code_passes(&mut coder, lengths, |_| None).ok_or(Error::Damaged("soft chunk: no such pass"))?;
+    let passes =
+        code_passes(&mut coder, lengths, |_| None).ok_or(Error::Damaged("soft chunk: no such pass"))?;
     let mut rebuild = Rebuild::new(T::read_le(first), &lengths);
     out[0] = T::read_le(first);
     for (i, pass) in passes.iter().enumerate().rev() {
         rebuild.decode_pass(&mut coder, pass, step_of(step, tighten, i), (i == 0).then_some(&mut *out));
     }
     exceptions::read(&mut coder, out)?;
-    if code_check(&mut coder) { Ok(()) } else { Err(Error::Damaged("soft chunk: its contents do not add up")) }
+    if code_check(&mut coder) {
+        Ok(())
+    } else {
+        Err(Error::Damaged("soft chunk: its contents do not add up"))
+    }
 }
 
 /// Replaces what cannot be computed with (not finite, or so large that a stencil could overflow) by the element before
@@ -133,8 +138,7 @@ fn fill_gaps<'a, T: Real>(values: &'a [T], exceptions: &mut Places) -> (Cow<'a, 
 
 /// The step of the last pass: twice the bound, less what rounding to `T` can add.
 fn step_for<T: Real>(max_abs: f64, largest: f64) -> Option<f64> {
-    // False for NaN.
-    if !(max_abs > 0.0) {
+    if max_abs.is_nan() || max_abs <= 0.0 {
         return None;
     }
     let bound = max_abs.min(2.0 * largest.max(T::SMALLEST));

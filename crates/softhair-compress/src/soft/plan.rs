@@ -35,7 +35,8 @@ fn costs<T: Real>(values: &[T], candidates: &[Pass; RANK], step: f64) -> [f64; R
             let index = [row[0], row[1], row[2], x];
             let at = (0..RANK).map(|d| index[d] * strides[d]).sum::<usize>();
             for d in (0..RANK).filter(|&d| fine[d] > 1) {
-                let value = |steps: isize| values[at.wrapping_add_signed(steps * strides[d] as isize)].to_f64();
+                let value =
+                    |steps: isize| values[at.wrapping_add_signed(steps * strides[d] as isize)].to_f64();
                 let (i, left) = (index[d], fine[d] - 1 - index[d]);
                 let guess = match (i, left) {
                     (3.., 3..) => 0.5625 * (value(-1) + value(1)) - 0.0625 * (value(-3) + value(3)),

@@ -20,8 +20,7 @@ const TARGETS: [[i16; SYMBOLS]; SYMBOLS] = {
     while symbol < SYMBOLS {
         let mut i = 0;
         while i < SYMBOLS {
-            targets[symbol][i] =
-                if i >= symbol { i16::MAX - (SYMBOLS - 1 - i) as i16 } else { i as i16 + 1 };
+            targets[symbol][i] = if i >= symbol { i16::MAX - (SYMBOLS - 1 - i) as i16 } else { i as i16 + 1 };
             i += 1;
         }
         symbol += 1;
@@ -34,7 +33,13 @@ const RATES: [u8; 128] = {
     let mut rates = [7; 128];
     let mut seen = 0;
     while seen < 120 {
-        rates[seen] = if seen < 12 { 4 } else if seen < 40 { 5 } else { 6 };
+        rates[seen] = if seen < 12 {
+            4
+        } else if seen < 40 {
+            5
+        } else {
+            6
+        };
         seen += 1;
     }
     rates
@@ -53,7 +58,11 @@ impl Model {
     pub(super) fn new() -> Self {
         let mut cumulative = [0; SYMBOLS];
         for (i, c) in cumulative.iter_mut().enumerate() {
-            *c = if i < 10 { i16::MAX - (i16::MAX >> (i + 1)) } else { i16::MAX - 5 * (SYMBOLS - 1 - i) as i16 };
+            *c = if i < 10 {
+                i16::MAX - (i16::MAX >> (i + 1))
+            } else {
+                i16::MAX - 5 * (SYMBOLS - 1 - i) as i16
+            };
         }
         Self { cumulative, seen: 0 }
     }

@@ -62,7 +62,7 @@ impl<T: Real> Rebuild<T> {
         pass: &Pass,
         last: bool,
         step: f64,
-        originals: Originals<T>,
+        originals: &mut Originals<T>,
     ) {
         let Self { layout, lattice, .. } = self;
         layout.fill_ghosts(lattice, pass.dim);
@@ -86,7 +86,8 @@ impl<T: Real> Rebuild<T> {
                 let (whole, count) = ((target - *value) * inverse).nearest();
                 *value = *value + whole * step;
                 *residual = count;
-                missed |= !((target - *value).abs() < originals.bound);
+                let near = (target - *value).abs() < originals.bound;
+                missed |= !near;
             }
             if missed {
                 note_missed(pass, row, &targets, &fresh, originals.bound, originals.missed);
@@ -161,7 +162,8 @@ fn predict_row<T: Real>(
 fn note_missed<T: Real>(pass: &Pass, row: Row, targets: &[T], found: &[T], bound: T, missed: &mut Places) {
     let (at, distance) = pass.in_chunk(row);
     for (x, (&target, &found)) in targets.iter().zip(found).enumerate() {
-        if !((target - found).abs() < bound) {
+        let near = (target - found).abs() < bound;
+        if !near {
             missed.insert(at + x * distance);
         }
     }

@@ -66,35 +66,30 @@ impl Stencil {
     /// Predicts `out.len()` neighbours in memory; `at` is the coarse element before the first.
     pub(super) fn predict<T: Real>(&self, values: &[T], at: usize, out: &mut [T]) {
         out.fill(T::default());
-        let n = out.len();
+        let length = out.len();
+        let row = |offset: isize| &values[at.wrapping_add_signed(offset)..][..length];
         for (group, &weight) in self.groups.iter().zip(&self.weights) {
             if weight == 0.0 {
                 continue;
             }
             let weight = T::from_f64(weight);
-            for part in group.chunks(4) {
-                let row = |i: usize| &values[at.wrapping_add_signed(part[i])..][..n];
-                match part.len() {
-                    4 => {
-                        let (a, b, c, d) = (row(0), row(1), row(2), row(3));
-                        for x in 0..n {
-                            out[x] = out[x] + weight * ((a[x] + b[x]) + (c[x] + d[x]));
-                        }
-                    }
-                    2 => {
-                        let (a, b) = (row(0), row(1));
-                        for x in 0..n {
-                            out[x] = out[x] + weight * (a[x] + b[x]);
-                        }
-                    }
-                    _ => {
-                        for i in 0..part.len() {
-                            let a = row(i);
-                            for x in 0..n {
-                                out[x] = out[x] + weight * a[x];
-                            }
-                        }
-                    }
+            let mut rest = &group[..];
+            while let Some((&[i, j, k, l], others)) = rest.split_first_chunk() {
+                rest = others;
+                let pairs = row(i).iter().zip(row(j)).zip(row(k).iter().zip(row(l)));
+                for (sum, ((&a, &b), (&c, &d))) in out.iter_mut().zip(pairs) {
+                    *sum = *sum + weight * ((a + b) + (c + d));
+                }
+            }
+            if let Some((&[i, j], others)) = rest.split_first_chunk() {
+                rest = others;
+                for (sum, (&a, &b)) in out.iter_mut().zip(row(i).iter().zip(row(j))) {
+                    *sum = *sum + weight * (a + b);
+                }
+            }
+            if let [i] = *rest {
+                for (sum, &a) in out.iter_mut().zip(row(i)) {
+                    *sum = *sum + weight * a;
                 }
             }
         }
@@ -103,7 +98,10 @@ impl Stencil {
 
 /// Strides of the dimensions other than the pass's that are long enough to have a shape.
 fn across(pass: &Pass, layout: &Layout) -> Vec<isize> {
-    (0..RANK).filter(|&d| d != pass.dim && layout.pad[d] == 1 && pass.fresh[d] > 2).map(|d| layout.strides[d] as isize).collect()
+    (0..RANK)
+        .filter(|&d| d != pass.dim && layout.pad[d] == 1 && pass.fresh[d] > 2)
+        .map(|d| layout.strides[d] as isize)
+        .collect()
 }
 
 /// The part of a pass's fresh elements that one stencil predicts.
@@ -228,10 +226,8 @@ impl Sums {
         let mut l = [[0.0; MAX_GROUPS]; MAX_GROUPS];
         for i in 0..n {
             for j in 0..=i {
-                let mut sum = self.products[i][j];
-                for k in 0..j {
-                    sum -= l[i][k] * l[j][k];
-                }
+                let known: f64 = l[i][..j].iter().zip(&l[j]).map(|(a, b)| a * b).sum();
+                let sum = self.products[i][j] - known;
                 if i == j {
                     if sum.is_nan() || sum <= self.products[i][i] * 1e-13 || sum <= 0.0 {
                         return None;
@@ -251,10 +247,8 @@ impl Sums {
             x[i] = sum / l[i][i];
         }
         for i in (0..n).rev() {
-            for k in i + 1..n {
-                x[i] -= l[k][i] * x[k];
-            }
-            x[i] = x[i] / l[i][i];
+            let sum: f64 = (i + 1..n).map(|k| l[k][i] * x[k]).sum();
+            x[i] = (x[i] - sum) / l[i][i];
         }
         Some(x)
     }
