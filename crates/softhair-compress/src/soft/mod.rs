@@ -106,23 +106,33 @@ pub(crate) fn decode<T: Real>(payload: &[u8], dims: &[usize], out: &mut [T]) -> 
     }
 }
 
+/// Elements that are searched for exceptions together.
+const STRETCH: usize = 256;
+
 /// Replaces what cannot be computed with (not finite, or so large that a stencil could overflow) by the element before
 /// it, and notes it and every -0.0 as an exception. Also returns the largest magnitude left.
 fn fill_gaps<'a, T: Real>(values: &'a [T], exceptions: &mut Places) -> (Cow<'a, [T]>, f64) {
     let negative_zero = T::from_f64(-0.0).bits();
-    let usable = |v: T| v.to_f64().abs() < T::LARGEST;
+    let limit = T::from_f64(T::LARGEST);
+    let usable = |v: T| v.abs() < limit;
     let mut largest = T::default();
     let mut gaps = false;
-    for (i, &v) in values.iter().enumerate() {
-        let size = v.abs();
-        if size < T::from_f64(T::LARGEST) {
-            largest = if size > largest { size } else { largest };
-            if v.bits() == negative_zero {
-                exceptions.insert(i);
+    // In stretches, so that the common case has no branch and vectorises.
+    for (i, stretch) in values.chunks(STRETCH).enumerate() {
+        let mut is_plain = true;
+        for &v in stretch {
+            let size = v.abs();
+            is_plain &= size < limit;
+            is_plain &= v.bits() != negative_zero;
+            largest = if size > largest && size < limit { size } else { largest };
+        }
+        if !is_plain {
+            for (x, &v) in stretch.iter().enumerate() {
+                gaps |= !usable(v);
+                if !usable(v) || v.bits() == negative_zero {
+                    exceptions.insert(i * STRETCH + x);
+                }
             }
-        } else {
-            exceptions.insert(i);
-            gaps = true;
         }
     }
     if !gaps {

@@ -24,6 +24,15 @@ impl<T: Real> Originals<'_, T> {
         let at = at + x * distance;
         if distance == 1 {
             out.copy_from_slice(&self.values[at..at + out.len()]);
+        } else if distance == 2 {
+            // The last element may be the last of the chunk.
+            let (pairs, rest) = self.values[at..].as_chunks();
+            for (out, &[value, _]) in out.iter_mut().zip(pairs) {
+                *out = value;
+            }
+            if let (Some(out), [value]) = (out.get_mut(pairs.len()), rest) {
+                *out = *value;
+            }
         } else {
             for (out, &value) in out.iter_mut().zip(self.values[at..].iter().step_by(distance)) {
                 *out = value;
