@@ -53,7 +53,7 @@ pub(crate) fn encode<T: Real>(values: &[T], dims: &[usize], max_abs: f64, out: &
     let mut coder = Encoder::new();
     coder.raw(5, TIGHTEN);
     code_passes(&mut coder, lengths, |at| passes.get(at).map(|pass| pass.dim))?;
-    let mut rebuild = Rebuild::new(filled[0], &lengths);
+    let mut rebuild = Rebuild::new(filled[0], &lengths, &passes);
     for (i, pass) in passes.iter().enumerate().rev() {
         let mut originals = Originals { values: &filled, bound, missed: &mut exceptions };
         rebuild.encode_pass(&mut coder, pass, i == 0, step_of(step, TIGHTEN, i), &mut originals);
@@ -93,7 +93,7 @@ pub(crate) fn decode<T: Real>(payload: &[u8], dims: &[usize], out: &mut [T]) -> 
     let tighten = coder.raw(5, 0);
     let passes =
         code_passes(&mut coder, lengths, |_| None).ok_or(Error::Damaged("soft chunk: no such pass"))?;
-    let mut rebuild = Rebuild::new(T::read_le(first), &lengths);
+    let mut rebuild = Rebuild::new(T::read_le(first), &lengths, &passes);
     out[0] = T::read_le(first);
     for (i, pass) in passes.iter().enumerate().rev() {
         rebuild.decode_pass(&mut coder, pass, step_of(step, tighten, i), (i == 0).then_some(&mut *out));

@@ -44,7 +44,7 @@ impl<T: Real> Originals<'_, T> {
 /// A chunk on its way from one element to all.
 pub(super) struct Rebuild<T> {
     layout: Layout,
-    /// The lattice so far, with ghosts. May be longer than the layout says.
+    /// The lattice so far, with ghosts. Longer than the layout says.
     lattice: Vec<T>,
     /// Becomes the next lattice.
     next: Vec<T>,
@@ -53,13 +53,19 @@ pub(super) struct Rebuild<T> {
 }
 
 impl<T: Real> Rebuild<T> {
-    pub(super) fn new(first: T, lengths: &Lengths) -> Self {
+    /// `passes` are those to come, the last first.
+    pub(super) fn new(first: T, lengths: &Lengths, passes: &[Pass]) -> Self {
         let layout = Layout::new([1; RANK], lengths.map(|n| usize::from(n > 1)));
+        let largest = passes.iter().map(|pass| Layout::new(pass.coarse, layout.pad).len()).max();
+        // Zeroed memory costs nothing until it is touched, and most of the smaller of the two never is.
+        let mut lattice = vec![T::default(); largest.unwrap_or(layout.len())];
+        let next = vec![T::default(); lattice.len()];
+        lattice[..layout.len()].fill(first);
         Self {
             layout,
-            lattice: vec![first; layout.len()],
-            next: Vec::new(),
-            residuals: Residuals::new(),
+            lattice,
+            next,
+            residuals: Residuals::new(passes),
             is_fitted: [Bit::new(); 2],
         }
     }
@@ -80,13 +86,9 @@ impl<T: Real> Rebuild<T> {
         });
         let (step, inverse) = (T::from_f64(step), T::from_f64(1.0 / step));
         let fine = Layout::new(pass.fine, layout.pad);
-        if !last {
-            grow(&mut self.next, fine.len());
-        }
         let width = pass.fresh[RANK - 1];
         let (mut targets, mut fresh, mut residuals) =
             (vec![T::default(); width], vec![T::default(); width], vec![0; width]);
-        self.residuals.begin(pass);
         for row in rows(&pass.fresh) {
             predict_row(&stencils, pass, row, (layout, lattice), &mut fresh);
             originals.row(pass, row, 0, &mut targets);
@@ -123,11 +125,10 @@ impl<T: Real> Rebuild<T> {
         let fine = Layout::new(pass.fine, if last { [0; RANK] } else { layout.pad });
         let target = match out {
             Some(out) => out,
-            None => grow(&mut self.next, fine.len()),
+            None => &mut self.next,
         };
         let width = pass.fresh[RANK - 1];
         let (mut fresh, mut residuals) = (vec![T::default(); width], vec![0; width]);
-        self.residuals.begin(pass);
         for row in rows(&pass.fresh) {
             self.residuals.row(coder, pass, row, &mut residuals);
             predict_row(&stencils, pass, row, (layout, lattice), &mut fresh);
@@ -142,14 +143,6 @@ impl<T: Real> Rebuild<T> {
             std::mem::swap(&mut self.lattice, &mut self.next);
         }
     }
-}
-
-/// Makes a buffer at least so long; what it holds does not matter.
-fn grow<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
-    if buffer.len() < len {
-        *buffer = vec![T::default(); len];
-    }
-    buffer
 }
 
 fn predict_row<T: Real>(

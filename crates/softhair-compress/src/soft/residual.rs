@@ -30,22 +30,25 @@ pub(super) struct Residuals {
     models: Models,
     /// Magnitudes of the coarse lattice.
     energy: Vec<u16>,
+    /// Becomes the next `energy`.
+    next: Vec<u16>,
     /// Magnitudes of the fresh elements so far.
     fresh: Vec<u16>,
     around: Vec<u16>,
 }
 
 impl Residuals {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(passes: &[Pass]) -> Self {
+        let largest = |of: fn(&Pass) -> usize| vec![0; passes.iter().map(of).max().unwrap_or(1)];
         let models =
             Models { magnitudes: vec![Model::new(); 16], quiet: [Bit::new(); 4], escapes: [Bit::new(); 64] };
-        Self { models, energy: vec![0], fresh: Vec::new(), around: Vec::new() }
-    }
-
-    pub(super) fn begin(&mut self, pass: &Pass) {
-        self.fresh.clear();
-        self.fresh.resize(count(&pass.fresh), 0);
-        self.around.resize(pass.fresh[RANK - 1], 0);
+        Self {
+            models,
+            energy: largest(|pass| count(&pass.coarse)),
+            next: largest(|pass| count(&pass.coarse)),
+            fresh: largest(|pass| count(&pass.fresh)),
+            around: largest(|pass| pass.fresh[RANK - 1]),
+        }
     }
 
     /// Codes one row: an encoder reads `residuals`, a decoder fills them. Rows come in order.
@@ -62,12 +65,11 @@ impl Residuals {
     /// Makes the fine lattice the coarse one of the next pass.
     pub(super) fn end(&mut self, pass: &Pass) {
         let (from, to) = (Layout::new(pass.coarse, [0; RANK]), Layout::new(pass.fine, [0; RANK]));
-        let mut energy = vec![0; to.len()];
         for row in rows(&pass.fresh) {
             let fresh = &self.fresh[dense(&pass.fresh, row)];
-            place(pass, row, (&from, &self.energy), fresh, (&to, &mut energy));
+            place(pass, row, (&from, &self.energy), fresh, (&to, &mut self.next));
         }
-        self.energy = energy;
+        std::mem::swap(&mut self.energy, &mut self.next);
     }
 }
 
@@ -137,6 +139,7 @@ fn code_row<C: Coder>(
             was_quiet = was_quiet >> 1 | usize::from(quiet) << 1;
             if quiet {
                 residuals.fill(0);
+                current.fill(0);
                 continue;
             }
         } else {
