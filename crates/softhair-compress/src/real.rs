@@ -3,7 +3,18 @@
 use std::borrow::Cow;
 
 /// `f32` or `f64`, with what the codecs need of them.
-pub(crate) trait Real: Copy + PartialOrd + Send + Sync + Default + std::fmt::Debug + 'static {
+pub(crate) trait Real:
+    Copy
+    + PartialOrd
+    + Send
+    + Sync
+    + Default
+    + std::fmt::Debug
+    + std::ops::Add<Output = Self>
+    + std::ops::Sub<Output = Self>
+    + std::ops::Mul<Output = Self>
+    + 'static
+{
     /// Bytes of one value.
     const BYTES: usize;
     fn from_f64(value: f64) -> Self;
@@ -11,6 +22,20 @@ pub(crate) trait Real: Copy + PartialOrd + Send + Sync + Default + std::fmt::Deb
     fn is_finite(self) -> bool;
     /// +0, not −0.
     fn is_positive_zero(self) -> bool;
+    /// Half a unit in the last place of 1.
+    const HALF_ULP: f64;
+    /// Far enough below overflow that sums of many values stay finite.
+    const LARGEST: f64;
+    /// Far enough above underflow that an inverse is finite and a small part of it normal.
+    const SMALLEST: f64;
+    fn from_i32(value: i32) -> Self;
+    fn abs(self) -> Self;
+    /// The bit pattern, zero-extended.
+    fn bits(self) -> u64;
+    /// The value whose bit pattern is the low bits.
+    fn from_bits(bits: u64) -> Self;
+    /// The nearest integer (ties to even), as a value and as an integer; zero beyond ±2^21 and for NaN.
+    fn nearest(self) -> (Self, i32);
     /// Writes the value little-endian at the end of `out`.
     fn write_le(self, out: &mut Vec<u8>);
     /// Writes the value little-endian over exactly [`Self::BYTES`] bytes.
@@ -24,7 +49,7 @@ pub(crate) trait Real: Copy + PartialOrd + Send + Sync + Default + std::fmt::Deb
 }
 
 macro_rules! real {
-    ($type:ty) => {
+    ($type:ty, $half_ulp:expr, $shift:expr, $largest:expr, $smallest:expr) => {
         impl Real for $type {
             const BYTES: usize = size_of::<$type>();
             fn from_f64(value: f64) -> Self {
@@ -38,6 +63,32 @@ macro_rules! real {
             }
             fn is_positive_zero(self) -> bool {
                 self.to_bits() == 0
+            }
+            const HALF_ULP: f64 = $half_ulp;
+            const LARGEST: f64 = $largest;
+            const SMALLEST: f64 = $smallest;
+            #[inline]
+            fn abs(self) -> Self {
+                self.abs()
+            }
+            #[inline]
+            fn from_i32(value: i32) -> Self {
+                value as $type
+            }
+            #[inline]
+            fn bits(self) -> u64 {
+                u64::from(self.to_bits())
+            }
+            fn from_bits(bits: u64) -> Self {
+                <$type>::from_bits(bits as _)
+            }
+            #[inline]
+            fn nearest(self) -> (Self, i32) {
+                // Adding 1.5 · 2^(mantissa bits) leaves the integer in the low bits: no call into libm, and it vectorises.
+                const SHIFT: $type = $shift;
+                let small = if self.abs() < 2_097_152.0 { self } else { 0.0 };
+                let shifted = small + SHIFT;
+                (shifted - SHIFT, (shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32))
             }
             fn write_le(self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&self.to_le_bytes());
@@ -64,5 +115,5 @@ macro_rules! real {
     };
 }
 
-real!(f32);
-real!(f64);
+real!(f32, 1.0 / 16_777_216.0, 12_582_912.0, 1e30, 1e-30);
+real!(f64, 1.0 / 9_007_199_254_740_992.0, 6_755_399_441_055_744.0, 1e300, 1e-300);

@@ -1,11 +1,69 @@
 //! *Exact*: a chunk comes back bit for bit.
+//!
+//! A payload is a byte that says how ([`Mode`]) and what that way wrote. Float weights go through [`float`];
+//! [`choose`] finds out whether something else (byte planes, differences, zstd, taking out zeros) is smaller.
+//! The same chunk gives the same bytes on every machine. This module knows nothing of frames or error bounds.
 
-use crate::{DType, Result};
+mod choose;
+mod float;
+mod huffman;
+mod lanes;
+mod planes;
+mod reader;
+mod sample;
+mod simd;
+mod sparse;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod zstandard;
 
-/// Appends the payload of one chunk to `out`.
+use crate::{DType, Error, Result};
+use choose::Job;
+use reader::Reader;
+use simd::Level;
+use std::cell::RefCell;
+
+thread_local! {
+    /// Memory for bit streams, kept between chunks: fresh pages would cost as much as the coding.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Scratch beyond this is given back after a chunk.
+const SCRATCH_KEPT: usize = 1 << 21;
+
+/// First byte of a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Mode {
+    /// The bytes as they are.
+    Raw,
+    /// One element, many times.
+    Same,
+    /// See [`float`].
+    Float,
+    /// See [`planes`].
+    Planes,
+    /// A zstd frame of the bytes as they are.
+    Whole,
+    /// Length of the mask's payload, that payload (of a `U8` chunk), and the payload of what is not zero.
+    Sparse,
+}
+
+impl Mode {
+    fn from_byte(byte: u8) -> Result<Self> {
+        [Self::Raw, Self::Same, Self::Float, Self::Planes, Self::Whole, Self::Sparse]
+            .get(usize::from(byte))
+            .copied()
+            .ok_or(Error::Damaged("exact chunk is coded in an unknown way"))
+    }
+}
+
+/// Appends the payload of one chunk to `out`: at most one byte more than the chunk has.
+///
+/// Chunks may have any length that is a multiple of the element size, and any alignment.
 pub(crate) fn encode(dtype: DType, bytes: &[u8], out: &mut Vec<u8>) {
-    let _ = dtype;
-    out.extend_from_slice(bytes);
+    encode_at(Level::detect(), dtype, bytes, out);
 }
 
 /// Fills `out` (whose length is the validated size of the chunk in bytes) from a payload.
@@ -13,10 +71,69 @@ pub(crate) fn encode(dtype: DType, bytes: &[u8], out: &mut Vec<u8>) {
 /// # Errors
 /// `Damaged` if the payload does not describe exactly `out.len()` bytes.
 pub(crate) fn decode(dtype: DType, payload: &[u8], out: &mut [u8]) -> Result<()> {
-    let _ = dtype;
-    if payload.len() != out.len() {
-        return Err(crate::Error::Damaged("exact chunk has the wrong length"));
+    decode_at(Level::detect(), dtype, payload, out)
+}
+
+fn encode_at(level: Level, dtype: DType, bytes: &[u8], out: &mut Vec<u8>) {
+    let mut scratch = SCRATCH.take();
+    choose::encode(Job { level, dtype, bytes, may_be_sparse: true }, &mut scratch, out);
+    if scratch.len() <= SCRATCH_KEPT {
+        SCRATCH.set(scratch);
     }
-    out.copy_from_slice(payload);
-    Ok(())
+}
+
+fn decode_at(level: Level, dtype: DType, payload: &[u8], out: &mut [u8]) -> Result<()> {
+    if out.len() % dtype.size_bytes() != 0 {
+        return Err(Error::Damaged("exact chunk ends within an element"));
+    }
+    let mut reader = Reader::new(payload);
+    let mode = Mode::from_byte(reader.u8()?)?;
+    if mode == Mode::Sparse {
+        return decode_sparse(level, dtype, &mut reader, out);
+    }
+    decode_dense(level, dtype, mode, &mut reader, out)
+}
+
+fn decode_dense(
+    level: Level,
+    dtype: DType,
+    mode: Mode,
+    reader: &mut Reader<'_>,
+    out: &mut [u8],
+) -> Result<()> {
+    let element = dtype.size_bytes();
+    match mode {
+        Mode::Raw => {
+            out.copy_from_slice(reader.take(out.len())?);
+            reader.finish()
+        }
+        Mode::Same => {
+            let value = reader.take(element)?;
+            for slot in out.chunks_exact_mut(element) {
+                slot.copy_from_slice(value);
+            }
+            reader.finish()
+        }
+        Mode::Float => level.float_decode(dtype, reader, out),
+        Mode::Planes => planes::decode(level, element, reader, out),
+        Mode::Whole => zstandard::decompress(reader.rest(), out),
+        Mode::Sparse => Err(Error::Damaged("exact chunk takes out zeros twice")),
+    }
+}
+
+fn decode_sparse(level: Level, dtype: DType, reader: &mut Reader<'_>, out: &mut [u8]) -> Result<()> {
+    let element = dtype.size_bytes();
+    let mut mask = vec![0; sparse::mask_bytes(out.len() / element)];
+    let length = reader.length()?;
+    let mut part = Reader::new(reader.take(length)?);
+    let mode = Mode::from_byte(part.u8()?)?;
+    decode_dense(level, DType::U8, mode, &mut part, &mut mask)?;
+    let count = sparse::count(&mask);
+    if count > out.len() / element {
+        return Err(Error::Damaged("a zero mask names elements outside its chunk"));
+    }
+    let mut others = vec![0; count * element];
+    let mode = Mode::from_byte(reader.u8()?)?;
+    decode_dense(level, dtype, mode, reader, &mut others)?;
+    sparse::merge(element, &mask, &others, out)
 }

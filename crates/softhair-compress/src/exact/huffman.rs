@@ -1,0 +1,295 @@
+//! Length-limited canonical Huffman codes: lengths from counts, lengths to and from bytes, and the tables that
+//! encoder and decoder run on. The bit streams themselves are in [`super::streams`].
+//!
+//! Codes are written least significant bit first, so a code is stored bit-reversed. Everything is integer
+//! arithmetic with a fixed order of ties, so that every machine writes the same bytes.
+
+use super::reader::Reader;
+use crate::{Error, Result};
+
+/// Longest code in bits. 12 costs 0.002 bits a symbol less than 11 on weights and still fits a table into L1.
+pub(super) const MAX_BITS: u32 = 12;
+/// Entries of a decoding table, and the most symbols an alphabet may have.
+pub(super) const TABLE: usize = 1 << MAX_BITS;
+/// Low bits of a decoding entry that hold the code length; six, because x86 shifts count modulo 64.
+const LENGTH_FIELD: u32 = 6;
+/// Most different symbols in one code: what the upper bits of a decoding entry can tell apart.
+pub(super) const MAX_PRESENT: usize = 1 << (16 - LENGTH_FIELD);
+
+const KRAFT_ONE: u32 = 1 << MAX_BITS;
+/// Nibbles beyond the lengths 0 to 12: runs of absent symbols.
+const SHORT_RUN: u8 = 13;
+const LONG_RUN: u8 = 14;
+const SHORT_RUN_MIN: usize = 2;
+const LONG_RUN_MIN: usize = SHORT_RUN_MIN + 16;
+const LONG_RUN_MAX: usize = LONG_RUN_MIN + 255;
+
+/// A code over an alphabet of up to [`TABLE`] symbols.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Code {
+    /// Only this symbol occurs: it takes no bits at all.
+    Single(u16),
+    /// Length of each symbol's code in bits; 0 where the symbol does not occur. The code is complete.
+    Lengths(Vec<u8>),
+}
+
+impl Code {
+    /// A code for these counts, within 1 % of the best; `None` if nothing occurs or too many symbols do.
+    pub(super) fn from_counts(counts: &[u32]) -> Option<Self> {
+        let mut leaves: Vec<(u32, u16)> = counts
+            .iter()
+            .zip(0u16..)
+            .filter(|(count, _)| **count > 0)
+            .map(|(count, symbol)| (*count, symbol))
+            .collect();
+        if leaves.len() > MAX_PRESENT {
+            return None;
+        }
+        leaves.sort_unstable();
+        let single = leaves.first()?.1;
+        if leaves.len() == 1 {
+            return Some(Self::Single(single));
+        }
+        let depths = limit(depths(&leaves));
+        let mut lengths = vec![0; counts.len()];
+        for ((_, symbol), depth) in leaves.iter().zip(depths) {
+            lengths[usize::from(*symbol)] = depth;
+        }
+        Some(Self::Lengths(lengths))
+    }
+
+    /// Bits that symbols of these counts take in this code.
+    pub(super) fn bits(&self, counts: &[u32]) -> u64 {
+        match self {
+            Self::Single(_) => 0,
+            Self::Lengths(lengths) => {
+                counts.iter().zip(lengths).map(|(count, length)| u64::from(*count) * u64::from(*length)).sum()
+            }
+        }
+    }
+
+    /// First and last symbol (u16 each), then one nibble per symbol between, low nibble first:
+    /// 0 to 12 a length; 13 and a nibble n: n + 2 absent symbols; 14 and two nibbles n: n + 18 absent symbols.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Single(symbol) => {
+                out.extend_from_slice(&symbol.to_le_bytes());
+                out.extend_from_slice(&symbol.to_le_bytes());
+            }
+            Self::Lengths(lengths) => {
+                let first = lengths.iter().position(|length| *length > 0).unwrap_or(0);
+                let last = lengths.iter().rposition(|length| *length > 0).unwrap_or(0);
+                out.extend_from_slice(&(first as u16).to_le_bytes());
+                out.extend_from_slice(&(last as u16).to_le_bytes());
+                let nibbles = run_lengths(&lengths[first..=last]);
+                out.extend(nibbles.chunks(2).map(|pair| pair[0] | pair.get(1).unwrap_or(&0) << 4));
+            }
+        }
+    }
+
+    /// Reads what [`Self::write`] wrote for an alphabet of `alphabet` symbols.
+    ///
+    /// # Errors
+    /// `Damaged` unless the code is complete: no bit pattern without a symbol, none with two.
+    pub(super) fn read(reader: &mut Reader<'_>, alphabet: usize) -> Result<Self> {
+        let (first, last) = (reader.u16()?, reader.u16()?);
+        let (start, end) = (usize::from(first), usize::from(last));
+        if start > end || end >= alphabet || alphabet > TABLE {
+            return Err(Error::Damaged("code table names symbols outside its alphabet"));
+        }
+        if start == end {
+            return Ok(Self::Single(first));
+        }
+        let mut lengths = vec![0; alphabet];
+        let mut nibbles = Nibbles { reader, high: None };
+        let mut at = start;
+        while at <= end {
+            let run = match nibbles.next()? {
+                SHORT_RUN => SHORT_RUN_MIN + usize::from(nibbles.next()?),
+                LONG_RUN => LONG_RUN_MIN + usize::from(nibbles.next()? | nibbles.next()? << 4),
+                length if u32::from(length) <= MAX_BITS => {
+                    lengths[at] = length;
+                    1
+                }
+                _ => return Err(Error::Damaged("code table has an unknown length")),
+            };
+            at += run;
+        }
+        if at != end + 1 || lengths[start] == 0 || lengths[end] == 0 {
+            return Err(Error::Damaged("code table ends in the wrong place"));
+        }
+        if nibbles.high.is_some_and(|padding| padding != 0) {
+            return Err(Error::Damaged("code table has padding that is not zero"));
+        }
+        if kraft(&lengths) != u64::from(KRAFT_ONE) {
+            return Err(Error::Damaged("code table is over- or under-subscribed"));
+        }
+        if lengths.iter().filter(|length| **length > 0).count() > MAX_PRESENT {
+            return Err(Error::Damaged("code table has too many symbols"));
+        }
+        Ok(Self::Lengths(lengths))
+    }
+
+    /// For each symbol, its code shifted up by 8, and the length in the low 8 bits.
+    pub(super) fn encoding(&self) -> Box<[u32; TABLE]> {
+        let mut table = zeroed();
+        if let Self::Lengths(lengths) = self {
+            for_each_code(lengths, |symbol, code, length| table[symbol] = code << 8 | u32::from(length));
+        }
+        table
+    }
+
+    /// For each value of the next [`MAX_BITS`] bits: what `value` says of (symbol, rank among those present) in
+    /// the upper 10 bits, the code length in the lower 6.
+    pub(super) fn decoding(&self, value: impl Fn(u16, u16) -> u16) -> Box<[u16; TABLE]> {
+        let mut table = Box::new([0; TABLE]);
+        match self {
+            Self::Single(symbol) => table.fill(value(*symbol, 0)),
+            Self::Lengths(lengths) => {
+                let mut ranks = vec![0u16; lengths.len()];
+                let mut next = 0;
+                for (rank, length) in ranks.iter_mut().zip(lengths) {
+                    *rank = next;
+                    next += u16::from(*length > 0);
+                }
+                for_each_code(lengths, |symbol, code, length| {
+                    let entry = value(symbol as u16, ranks[symbol]) | u16::from(length);
+                    for slot in table.iter_mut().skip(code as usize).step_by(1 << length) {
+                        *slot = entry;
+                    }
+                });
+            }
+        }
+        table
+    }
+
+    /// The symbols that occur, ascending.
+    pub(super) fn present(&self) -> Vec<u16> {
+        match self {
+            Self::Single(symbol) => vec![*symbol],
+            Self::Lengths(lengths) => {
+                (0u16..).zip(lengths).filter(|(_, length)| **length > 0).map(|(symbol, _)| symbol).collect()
+            }
+        }
+    }
+}
+
+fn zeroed() -> Box<[u32; TABLE]> {
+    Box::new([0; TABLE])
+}
+
+/// Calls `each(symbol, bit-reversed code, length)` in canonical order. Lengths are at most [`MAX_BITS`].
+fn for_each_code(lengths: &[u8], mut each: impl FnMut(usize, u32, u8)) {
+    let mut of_length = [0u32; MAX_BITS as usize + 1];
+    for length in lengths {
+        of_length[usize::from(*length)] += 1;
+    }
+    of_length[0] = 0;
+    let mut next = [0u32; MAX_BITS as usize + 2];
+    for bits in 1..=MAX_BITS as usize {
+        next[bits + 1] = (next[bits] + of_length[bits]) << 1;
+    }
+    for (symbol, length) in lengths.iter().enumerate() {
+        if *length > 0 {
+            let code = next[usize::from(*length)];
+            next[usize::from(*length)] += 1;
+            each(symbol, code.reverse_bits() >> (32 - u32::from(*length)), *length);
+        }
+    }
+}
+
+fn kraft(lengths: &[u8]) -> u64 {
+    lengths.iter().filter(|length| **length > 0).map(|length| u64::from(KRAFT_ONE >> length)).sum()
+}
+
+/// Depth of each leaf in a Huffman tree; leaves come by ascending count, so depths come descending.
+fn depths(leaves: &[(u32, u16)]) -> Vec<u32> {
+    let leaf_count = leaves.len();
+    // Two queues: leaves, and inner nodes, whose weights come out ascending by themselves.
+    let mut weights: Vec<u64> = Vec::with_capacity(leaf_count);
+    let mut parents = vec![0usize; 2 * leaf_count - 1];
+    let (mut leaf, mut inner) = (0, 0);
+    for node in 0..leaf_count - 1 {
+        let mut weight = 0;
+        for _ in 0..2 {
+            let take_leaf =
+                leaf < leaf_count && (inner >= weights.len() || u64::from(leaves[leaf].0) <= weights[inner]);
+            if take_leaf {
+                weight += u64::from(leaves[leaf].0);
+                parents[leaf] = node;
+                leaf += 1;
+            } else {
+                weight += weights[inner];
+                parents[leaf_count + inner] = node;
+                inner += 1;
+            }
+        }
+        weights.push(weight);
+    }
+    let root = leaf_count - 2;
+    let mut inner_depths = vec![0u32; leaf_count - 1];
+    for node in (0..root).rev() {
+        inner_depths[node] = inner_depths[parents[leaf_count + node]] + 1;
+    }
+    parents[..leaf_count].iter().map(|parent| inner_depths[*parent] + 1).collect()
+}
+
+/// Cuts depths to [`MAX_BITS`] and makes the code complete again. Depths come by ascending count.
+fn limit(depths: Vec<u32>) -> Vec<u8> {
+    let mut lengths: Vec<u8> = depths.into_iter().map(|depth| depth.min(MAX_BITS) as u8).collect();
+    let mut used: u64 = kraft(&lengths);
+    let one = u64::from(KRAFT_ONE);
+    // Too much: lengthen the rarest symbols that can still grow.
+    for length in &mut lengths {
+        while used > one && u32::from(*length) < MAX_BITS {
+            *length += 1;
+            used -= u64::from(KRAFT_ONE >> *length);
+        }
+    }
+    // Too little: shorten, most frequent first. What is free is a multiple of the smallest share in use,
+    // so a symbol with the longest code can always take some of it, and the loop ends at exactly one.
+    while used < one {
+        for length in lengths.iter_mut().rev() {
+            let share = u64::from(KRAFT_ONE >> *length);
+            if used + share <= one {
+                *length -= 1;
+                used += share;
+            }
+        }
+    }
+    lengths
+}
+
+fn run_lengths(lengths: &[u8]) -> Vec<u8> {
+    let mut nibbles = Vec::with_capacity(lengths.len());
+    let mut at = 0;
+    while at < lengths.len() {
+        let run = lengths[at..].iter().take(LONG_RUN_MAX).take_while(|length| **length == 0).count();
+        match run {
+            0 | 1 => nibbles.push(lengths[at]),
+            SHORT_RUN_MIN..LONG_RUN_MIN => nibbles.extend([SHORT_RUN, (run - SHORT_RUN_MIN) as u8]),
+            _ => {
+                let extra = (run - LONG_RUN_MIN) as u8;
+                nibbles.extend([LONG_RUN, extra & 15, extra >> 4]);
+            }
+        }
+        at += run.max(1);
+    }
+    nibbles
+}
+
+struct Nibbles<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    high: Option<u8>,
+}
+
+impl Nibbles<'_, '_> {
+    fn next(&mut self) -> Result<u8> {
+        if let Some(high) = self.high.take() {
+            return Ok(high);
+        }
+        let byte = self.reader.u8()?;
+        self.high = Some(byte >> 4);
+        Ok(byte & 15)
+    }
+}
