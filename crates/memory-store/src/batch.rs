@@ -59,7 +59,8 @@ impl Batch {
         objects.sort_unstable();
         objects.dedup();
         if let Some(pair) = objects.windows(2).find(|pair| pair[0].hash == pair[1].hash) {
-            let reason = format!("{} is given two lengths, {} and {}", pair[0].hash, pair[0].bytes, pair[1].bytes);
+            let reason =
+                format!("{} is given two lengths, {} and {}", pair[0].hash, pair[0].bytes, pair[1].bytes);
             return Err(Error::invalid("object", reason));
         }
         self.stage.prepare(&objects)?;

@@ -81,7 +81,9 @@ pub enum Error {
     },
 
     /// Another process held the store for longer than this one was ready to wait.
-    #[error("the store is busy: waited {waited:?} for {waiting_for}; try again, or end the process that holds it")]
+    #[error(
+        "the store is busy: waited {waited:?} for {waiting_for}; try again, or end the process that holds it"
+    )]
     Busy {
         /// Whom or what was waited for.
         waiting_for: String,

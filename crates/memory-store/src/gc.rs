@@ -60,5 +60,10 @@ pub(crate) fn collect(store: &Inner) -> Result<GcReport> {
 fn unreferenced(store: &Inner, objects: &[ObjectRef]) -> Result<Vec<ObjectRef>> {
     let hashes: Vec<_> = objects.iter().map(|object| object.hash).collect();
     let referenced = store.catalogue.are_referenced(&hashes)?;
-    Ok(objects.iter().zip(referenced).filter(|(_, referenced)| !referenced).map(|(object, _)| *object).collect())
+    Ok(objects
+        .iter()
+        .zip(referenced)
+        .filter(|(_, referenced)| !referenced)
+        .map(|(object, _)| *object)
+        .collect())
 }

@@ -49,7 +49,9 @@ impl FromStr for ContentHash {
     fn from_str(text: &str) -> Result<Self, Error> {
         match blake3::Hash::from_hex(text) {
             Ok(hash) => Ok(Self(*hash.as_bytes())),
-            Err(_) => Err(Error::InvalidHash { text: text.into(), reason: "64 hexadecimal digits are wanted" }),
+            Err(_) => {
+                Err(Error::InvalidHash { text: text.into(), reason: "64 hexadecimal digits are wanted" })
+            }
         }
     }
 }

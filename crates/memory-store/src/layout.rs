@@ -63,7 +63,9 @@ pub(crate) fn recognise(dir: &Path) -> Result<bool> {
 pub(crate) fn begin(dir: &Path) -> Result<std::path::PathBuf> {
     let locks = dir.join(LOCKS);
     fs::create_dir_all(&locks).map_err(|e| match e.kind() {
-        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => Error::NotADirectory { path: dir.into() },
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            Error::NotADirectory { path: dir.into() }
+        }
         _ => Error::io("create", dir, e),
     })?;
     Ok(locks)

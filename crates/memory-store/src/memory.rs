@@ -34,7 +34,10 @@ impl LayerName {
         let name = name.into();
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
         if name.is_empty() || name.len() > 32 || !name.bytes().all(fits) {
-            return Err(Error::invalid("layer", format!("{name:?} is not 1 to 32 lowercase letters, digits, - or _")));
+            return Err(Error::invalid(
+                "layer",
+                format!("{name:?} is not 1 to 32 lowercase letters, digits, - or _"),
+            ));
         }
         Ok(Self(name))
     }
@@ -151,12 +154,18 @@ impl NewMemory {
         }
         let metadata = metadata_json(&self.metadata).len();
         if metadata > MAX_METADATA {
-            return Err(Error::invalid("metadata", format!("takes {metadata} bytes; {MAX_METADATA} is the most")));
+            return Err(Error::invalid(
+                "metadata",
+                format!("takes {metadata} bytes; {MAX_METADATA} is the most"),
+            ));
         }
         if let Some(signature) = &self.signature {
             if signature.is_empty() || signature.len() > MAX_SIGNATURE {
                 let found = signature.len();
-                return Err(Error::invalid("signature", format!("has {found} components; 1 to {MAX_SIGNATURE} can be")));
+                return Err(Error::invalid(
+                    "signature",
+                    format!("has {found} components; 1 to {MAX_SIGNATURE} can be"),
+                ));
             }
             if let Some(at) = signature.iter().position(|x| !x.is_finite()) {
                 return Err(Error::invalid("signature", format!("is not finite at component {at}")));
@@ -215,7 +224,10 @@ impl NewTensor {
     fn check(&self) -> Result<()> {
         let named = |what: &str| format!("tensor {:?}'s {what}", self.name);
         if self.name.len() > MAX_TENSOR_NAME {
-            return Err(Error::invalid("list of tensors", format!("has a name of {} bytes", self.name.len())));
+            return Err(Error::invalid(
+                "list of tensors",
+                format!("has a name of {} bytes", self.name.len()),
+            ));
         }
         check_name(&named("dtype"), &self.dtype)?;
         if self.shape.len() > MAX_RANK {

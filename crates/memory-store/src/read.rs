@@ -94,7 +94,10 @@ impl Read for VerifiedReader {
 
 impl fmt::Debug for VerifiedReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifiedReader").field("object", &self.object).field("left", &self.left).finish()
+        f.debug_struct("VerifiedReader")
+            .field("object", &self.object)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
     }
 }
 

@@ -37,7 +37,9 @@ impl VerifyReport {
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.damaged_objects.is_empty() && self.damaged_memories.is_empty() && self.catalogue_errors.is_empty()
+        self.damaged_objects.is_empty()
+            && self.damaged_memories.is_empty()
+            && self.catalogue_errors.is_empty()
     }
 }
 
@@ -89,7 +91,8 @@ pub struct DamagedMemory {
 }
 
 pub(crate) fn verify(store: &Inner, repair: bool) -> Result<VerifyReport> {
-    let mut report = VerifyReport { catalogue_errors: store.catalogue.integrity()?, ..VerifyReport::default() };
+    let mut report =
+        VerifyReport { catalogue_errors: store.catalogue.integrity()?, ..VerifyReport::default() };
     for content_hash in store.catalogue.content_hashes()? {
         report.memories += 1;
         match store.catalogue.memory(&content_hash) {

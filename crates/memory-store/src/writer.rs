@@ -135,14 +135,14 @@ impl Seek for ObjectWriter<'_> {
 fn rehash(file: &mut dyn StageFile, hasher: &mut blake3::Hasher, length: u64) -> io::Result<()> {
     file.seek(SeekFrom::Start(0))?;
     let mut buffer = vec![0; 256 << 10];
-    let mut hashed = 0;
+    let mut done = 0;
     loop {
         match file.read(&mut buffer) {
-            Ok(0) if hashed == length => return Ok(()),
+            Ok(0) if done == length => return Ok(()),
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
                 hasher.update(&buffer[..read]);
-                hashed += read as u64;
+                done += read as u64;
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),

@@ -1,5 +1,7 @@
 //! Any sequence of operations leaves a store as it leaves the simplest model of one.
 
+#![allow(clippy::unwrap_used, reason = "these are tests; the lint knows only functions marked so")]
+
 mod common;
 
 use common::{get, hash, path_of, put};
@@ -60,7 +62,7 @@ proptest! {
     // R4, R5, R10, R11
     #[test]
     fn a_store_does_what_its_model_does(ops in prop::collection::vec(op(), 1..40)) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = common::scratch();
         let dir = dir.path().join("s");
         let mut store = Store::open(&dir).unwrap();
         let mut model = Model::default();

@@ -1,5 +1,7 @@
 //! What a store does when nothing goes wrong.
 
+#![allow(clippy::unwrap_used, reason = "these are tests; the lint knows only functions marked so")]
+
 mod common;
 
 use common::{contents, describe, files_in, get, hash, path_of, put};
@@ -8,7 +10,7 @@ use proptest::prelude::*;
 use std::io::{Read, Seek, SeekFrom, Write};
 
 fn store() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = common::scratch();
     let store = Store::open(dir.path().join("new/store")).unwrap();
     (dir, store)
 }
@@ -45,7 +47,7 @@ fn a_memory_comes_back_with_everything_that_was_said_of_it() {
     assert_eq!(memory.traces.len(), 1);
     assert_eq!((memory.traces[0].context.as_str(), memory.traces[0].via), ("test_a", Via::Consolidated));
     assert_eq!(contents(&store, &memory).unwrap(), [b"abc"]);
-    assert_eq!(store.list(&Filter::default()).unwrap(), [memory.summary.clone()]);
+    assert_eq!(store.list(&Filter::default()).unwrap(), std::slice::from_ref(&memory.summary));
     let json = serde_json::to_value(&memory).unwrap();
     assert_eq!(json["type"], "model");
     assert_eq!(json["content_hash"], hash(1).to_string());
@@ -126,12 +128,20 @@ fn a_filter_lists_what_passes_all_of_its_conditions_newest_first() {
     }
     store.record_trace(&hash(1), "even").unwrap();
     let list = |filter: &Filter| -> Vec<_> {
-        store.list(filter).unwrap().into_iter().map(|m| (0..4).position(|n| hash(n) == m.content_hash).unwrap()).collect()
+        store
+            .list(filter)
+            .unwrap()
+            .into_iter()
+            .map(|m| (0..4).position(|n| hash(n) == m.content_hash).unwrap())
+            .collect()
     };
     assert_eq!(list(&Filter::default()), [3, 2, 1, 0]);
     assert_eq!(list(&Filter { limit: Some(2), ..Filter::default() }), [3, 2]);
     assert_eq!(list(&Filter { context: Some("even".into()), ..Filter::default() }), [2, 1, 0]);
-    assert_eq!(list(&Filter { layer: Some("unconscious".parse().unwrap()), ..Filter::default() }), [0usize; 0]);
+    assert_eq!(
+        list(&Filter { layer: Some("unconscious".parse().unwrap()), ..Filter::default() }),
+        [0usize; 0]
+    );
     assert_eq!(list(&Filter { kind: Some("model".into()), limit: Some(1), ..Filter::default() }), [3]);
     assert_eq!(list(&Filter { min_trauma: Some(0.1), ..Filter::default() }), [0usize; 0]);
     assert_eq!(list(&Filter { until: Some(1), ..Filter::default() }), [0usize; 0]);
@@ -225,7 +235,10 @@ fn what_could_not_be_given_back_as_it_is_is_refused() {
         let mut bad = good.clone();
         change(&mut bad);
         let error = batch.memory(bad).unwrap_err();
-        assert!(matches!(error, Error::InvalidMemory { .. }) && error.to_string().contains(what), "{what}: {error}");
+        assert!(
+            matches!(error, Error::InvalidMemory { .. }) && error.to_string().contains(what),
+            "{what}: {error}"
+        );
     };
     refuse("context", &|m| m.context.clear());
     refuse("kind", &|m| m.kind = "x".repeat(257));

@@ -17,9 +17,12 @@ const REFERENCES: &str = "SELECT m.layer AS layer, t.object AS object FROM tenso
 
 pub(super) fn stats(tx: &Transaction<'_>) -> Result<Stats, Failure> {
     let mut stats = Stats::default();
-    let mut statement =
-        tx.prepare_cached("SELECT layer, count(*), coalesce(sum(original_bytes), 0) FROM memory GROUP BY layer")?;
-    for (layer, memories, bytes) in collect(statement.query([])?, |r| Ok((text(r, 0)?, unsigned(r, 1)?, unsigned(r, 2)?)))? {
+    let mut statement = tx.prepare_cached(
+        "SELECT layer, count(*), coalesce(sum(original_bytes), 0) FROM memory GROUP BY layer",
+    )?;
+    for (layer, memories, bytes) in
+        collect(statement.query([])?, |r| Ok((text(r, 0)?, unsigned(r, 1)?, unsigned(r, 2)?)))?
+    {
         stats.total_consolidated += memories;
         stats.total_original_bytes += bytes;
         let layer = stats.layers.entry(named(layer)?).or_default();
@@ -47,7 +50,9 @@ pub(super) fn stats(tx: &Transaction<'_>) -> Result<Stats, Failure> {
     let mut statement = tx.prepare_cached(
         "SELECT layer, count(*), coalesce(sum(freed_bytes), 0) FROM consolidation GROUP BY layer",
     )?;
-    for (layer, acts, bytes) in collect(statement.query([])?, |r| Ok((text(r, 0)?, unsigned(r, 1)?, unsigned(r, 2)?)))? {
+    for (layer, acts, bytes) in
+        collect(statement.query([])?, |r| Ok((text(r, 0)?, unsigned(r, 1)?, unsigned(r, 2)?)))?
+    {
         stats.consolidations += acts;
         stats.freed_bytes += bytes;
         let layer = stats.layers.entry(named(layer)?).or_default();
@@ -65,7 +70,9 @@ pub(super) fn stats(tx: &Transaction<'_>) -> Result<Stats, Failure> {
 }
 
 fn named(layer: String) -> Result<LayerName, Failure> {
-    LayerName::new(layer).map_err(|_| Failure::Damage("the name of a layer in it is none; `verify` says of which memory".into()))
+    LayerName::new(layer).map_err(|_| {
+        Failure::Damage("the name of a layer in it is none; `verify` says of which memory".into())
+    })
 }
 
 pub(super) fn are_referenced(tx: &Transaction<'_>, objects: &[ContentHash]) -> Result<Vec<bool>, Failure> {

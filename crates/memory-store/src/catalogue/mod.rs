@@ -2,7 +2,7 @@
 //!
 //! An implementation keeps memories, manifests, traces and the record of changes, and makes each call one
 //! transaction that is durable when it returns. It never touches an object. [`SqliteCatalogue`] is the
-//! default; PostgreSQL could be another.
+//! default; `PostgreSQL` could be another.
 
 mod maintain;
 mod query;

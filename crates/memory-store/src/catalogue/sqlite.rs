@@ -35,8 +35,8 @@ impl SqliteCatalogue {
             return Err(Error::CatalogueMissing { path: path.into() });
         }
         let writer = connect(path, patience, OpenFlags::empty())?;
-        check_version(path, &writer)?;
-        let mode: String = ask(path, &writer, "PRAGMA journal_mode")?;
+        check_version(path, patience, &writer)?;
+        let mode: String = ask(path, patience, &writer, "PRAGMA journal_mode")?;
         if mode != "wal" {
             let reason = format!("its journal mode is {mode}, not wal");
             return Err(Error::CatalogueDamaged { path: path.into(), reason });
@@ -53,9 +53,9 @@ impl SqliteCatalogue {
     pub fn create(path: &Path, patience: Duration) -> Result<Self> {
         {
             let mut connection = connect(path, patience, OpenFlags::SQLITE_OPEN_CREATE)?;
-            let tables: i64 = ask(path, &connection, "SELECT count(*) FROM sqlite_schema")?;
+            let tables: i64 = ask(path, patience, &connection, "SELECT count(*) FROM sqlite_schema")?;
             if tables == 0 {
-                let mode: String = ask(path, &connection, "PRAGMA journal_mode = WAL")?;
+                let mode: String = ask(path, patience, &connection, "PRAGMA journal_mode = WAL")?;
                 if mode != "wal" {
                     let source = "the file system does not support write-ahead logging".into();
                     return Err(Error::Catalogue { action: "be created", source });
@@ -162,7 +162,7 @@ impl Catalogue for SqliteCatalogue {
     }
 
     fn content_hashes(&self) -> Result<Vec<ContentHash>> {
-        self.read("list hashes", |tx| query::content_hashes(tx))
+        self.read("list hashes", query::content_hashes)
     }
 
     fn between(&self, low: &ContentHash, high: &ContentHash, limit: usize) -> Result<Vec<ContentHash>> {
@@ -190,7 +190,7 @@ impl Catalogue for SqliteCatalogue {
     }
 
     fn stats(&self) -> Result<Stats> {
-        self.read("be counted", |tx| maintain::stats(tx))
+        self.read("be counted", maintain::stats)
     }
 
     fn are_referenced(&self, objects: &[ContentHash]) -> Result<Vec<bool>> {
@@ -198,7 +198,7 @@ impl Catalogue for SqliteCatalogue {
     }
 
     fn referenced_objects(&self) -> Result<Vec<(ObjectRef, bool)>> {
-        self.read("list objects", |tx| maintain::referenced_objects(tx))
+        self.read("list objects", maintain::referenced_objects)
     }
 
     fn owners(&self, object: &ContentHash) -> Result<Vec<ContentHash>> {
@@ -210,11 +210,11 @@ impl Catalogue for SqliteCatalogue {
     }
 
     fn tidy(&self) -> Result<()> {
-        self.write("be tidied", |tx| maintain::tidy(tx))
+        self.write("be tidied", maintain::tidy)
     }
 
     fn integrity(&self) -> Result<Vec<String>> {
-        let checked = self.read("be checked", |tx| maintain::integrity(tx));
+        let checked = self.read("be checked", maintain::integrity);
         match checked {
             Err(Error::CatalogueDamaged { reason, .. }) => Ok(vec![reason]),
             other => other,
@@ -242,13 +242,13 @@ fn connect(path: &Path, patience: Duration, extra: OpenFlags) -> Result<Connecti
     Ok(connection)
 }
 
-fn check_version(path: &Path, connection: &Connection) -> Result<()> {
-    let application: i64 = ask(path, connection, "PRAGMA application_id")?;
+fn check_version(path: &Path, patience: Duration, connection: &Connection) -> Result<()> {
+    let application: i64 = ask(path, patience, connection, "PRAGMA application_id")?;
     if application != APPLICATION_ID {
         let reason = format!("it is a database of something else (application_id {application:#x})");
         return Err(Error::CatalogueDamaged { path: path.into(), reason });
     }
-    match ask(path, connection, "PRAGMA user_version")? {
+    match ask(path, patience, connection, "PRAGMA user_version")? {
         VERSION => Ok(()),
         found if found > VERSION => Err(Error::NewerStore { path: path.into(), found, supported: VERSION }),
         found => {
@@ -258,11 +258,14 @@ fn check_version(path: &Path, connection: &Connection) -> Result<()> {
     }
 }
 
-fn ask<T: rusqlite::types::FromSql>(path: &Path, connection: &Connection, sql: &str) -> Result<T> {
-    let patience = connection.busy_timeout(Duration::from_secs(30)).map(|()| Duration::from_secs(30));
-    connection
-        .query_row(sql, [], |row| row.get(0))
-        .map_err(|e| explain(path, patience.unwrap_or_default(), "be opened", e))
+/// Asks for one value. `PRAGMA journal_mode = WAL` is one question, too.
+fn ask<T: rusqlite::types::FromSql>(
+    path: &Path,
+    patience: Duration,
+    connection: &Connection,
+    sql: &str,
+) -> Result<T> {
+    connection.query_row(sql, [], |row| row.get(0)).map_err(|e| explain(path, patience, "be opened", e))
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {

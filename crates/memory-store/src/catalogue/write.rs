@@ -193,8 +193,10 @@ fn object_id(tx: &Transaction<'_>, object: &ObjectRef) -> Result<i64, Failure> {
 }
 
 fn consolidation(tx: &Transaction<'_>, memory: &NewMemory, at: i64) -> Result<u64, Failure> {
-    tx.prepare_cached("INSERT INTO consolidation (content_hash, layer, context, at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![memory.content_hash.as_bytes(), memory.layer.as_str(), memory.context, at])?;
+    tx.prepare_cached(
+        "INSERT INTO consolidation (content_hash, layer, context, at) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![memory.content_hash.as_bytes(), memory.layer.as_str(), memory.context, at])?;
     Ok(tx.last_insert_rowid() as u64)
 }
 

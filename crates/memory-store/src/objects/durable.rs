@@ -16,9 +16,7 @@ const WAITERS: usize = 16;
 /// Syncs files that are open. The first failure is returned; none is tried twice, because after a failed
 /// `fsync` a second one may succeed without the data being on the disk.
 pub(super) fn sync_files(files: &[(PathBuf, File)]) -> Result<()> {
-    in_parallel(files, |(path, file)| {
-        file.sync_all().map_err(|e| Error::io("write to the disk", path, e))
-    })
+    in_parallel(files, |(path, file)| file.sync_all().map_err(|e| Error::io("write to the disk", path, e)))
 }
 
 /// Syncs directories, so that the names in them are durable.

@@ -9,8 +9,8 @@ mod files;
 mod locks;
 mod stage;
 
-pub use files::FileObjects;
 pub(crate) use durable::sync_dir;
+pub use files::FileObjects;
 pub(crate) use locks::Locks;
 
 use crate::error::Result;

@@ -108,14 +108,13 @@ impl Stage for FileStage {
                 lock(&self.present).insert(object.hash);
                 continue;
             }
-            match lock(&self.inner.finished).files.get_mut(&object.hash) {
-                Some(staged) => to_sync.extend(staged.to_sync()),
-                // Not ours: say how it is damaged, unless somebody has just made it whole.
-                None => {
-                    check_object(&self.objects, object)?;
-                    lock(&self.present).insert(object.hash);
-                }
+            if let Some(staged) = lock(&self.inner.finished).files.get_mut(&object.hash) {
+                to_sync.extend(staged.take_unsynced());
+                continue;
             }
+            // Not ours: say how it is damaged, unless somebody has just made it whole.
+            check_object(&self.objects, object)?;
+            lock(&self.present).insert(object.hash);
         }
         durable::sync_files(&to_sync)
     }
@@ -129,13 +128,13 @@ impl Stage for FileStage {
             let dir = path.parent().map(PathBuf::from).unwrap_or_default();
             // Even where the object is there already its directory is synced: the process that put it there
             // may not have come to that yet.
-            let kept = present.contains(&object.hash)
-                && self.objects.size(&object.hash)? == Some(object.bytes);
+            let kept =
+                present.contains(&object.hash) && self.objects.size(&object.hash)? == Some(object.bytes);
             if !kept {
                 match finished.files.remove(&object.hash) {
                     Some(mut staged) => {
                         // Found whole before, collected since: then it has not been synced yet.
-                        durable::sync_files(staged.to_sync().as_slice())?;
+                        durable::sync_files(staged.take_unsynced().as_slice())?;
                         rename(&staged.path, &path)?;
                     }
                     None => check_object(&self.objects, object)?,
@@ -164,7 +163,7 @@ fn rename(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
 
 impl Staged {
     /// The file, if it has yet to be synced.
-    fn to_sync(&mut self) -> Option<(PathBuf, File)> {
+    fn take_unsynced(&mut self) -> Option<(PathBuf, File)> {
         self.unsynced.take().map(|file| (self.path.clone(), file))
     }
 }
@@ -213,7 +212,7 @@ impl StageFile for FileInStage {
             return Ok(());
         }
         (finished.waiting, finished.waiting_bytes) = (0, 0);
-        let group: Vec<_> = finished.files.values_mut().filter_map(Staged::to_sync).collect();
+        let group: Vec<_> = finished.files.values_mut().filter_map(Staged::take_unsynced).collect();
         drop(finished);
         // Other threads go on writing meanwhile.
         durable::sync_files(&group).inspect_err(|_| self.inner.failed.store(true, Ordering::Relaxed))

@@ -1,7 +1,7 @@
 //! What several tests need: memories made of given bytes, stored and read back.
 
-// Each test binary uses some of this.
-#![allow(dead_code)]
+#![allow(clippy::unwrap_used, reason = "these are tests; the lint knows only functions marked so")]
+#![allow(dead_code, reason = "each test binary uses some of this")]
 
 use memory_store::{Committed, ContentHash, Memory, NewMemory, NewTensor, ObjectRef, Result, Store};
 use std::io::{Read, Write};
@@ -65,4 +65,9 @@ pub(crate) fn files_in(dir: &Path) -> Vec<PathBuf> {
         if path.is_dir() { files.extend(files_in(&path)) } else { files.push(path) }
     }
     files
+}
+
+/// A directory in memory where there is one, for tests that would otherwise do little but wait for a disk.
+pub(crate) fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
