@@ -189,6 +189,18 @@ impl Error {
         }
     }
 
+    /// An error of sealing, or of the store that the sealed bytes go to.
+    pub(crate) fn from_seal(kind: &str, error: encrypted_unconscious::Error) -> Self {
+        let seal = |source| Self::Seal { kind: kind.to_owned(), source };
+        match error {
+            encrypted_unconscious::Error::Io(source) => match source.downcast::<memory_store::Error>() {
+                Ok(store) => Self::Store(store),
+                Err(source) => seal(encrypted_unconscious::Error::Io(source)),
+            },
+            error => seal(error),
+        }
+    }
+
     /// While a memory is read back: names the memory that damage belongs to.
     pub(crate) fn of_memory(self, content_hash: ContentHash, tensor: &str) -> Self {
         use softhair_compress::Error as Codec;
