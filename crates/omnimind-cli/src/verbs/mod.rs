@@ -2,19 +2,18 @@
 
 mod config;
 mod consolidate;
-mod deja_vu;
+pub(crate) mod deja_vu;
 mod forget;
 mod gc;
 mod gpu;
 mod keyholder;
 mod list;
-mod reactivate;
+pub(crate) mod reactivate;
 mod show;
-mod stats;
+pub(crate) mod stats;
 mod verify;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
-use omnimind_memory::{Consolidator, ContentHash, DType, Error, Memory};
+use omnimind_memory::{Consolidator, DType, Error, Memory, ProcessContext};
 use serde_json::json;
 
 use crate::args::Reactivate;
@@ -17,7 +18,8 @@ pub(super) fn run(session: &Session, args: &Reactivate) -> Result<(), Failure> {
     let consolidator = session.existing()?;
     let hash = resolve(&consolidator, &args.memory.hash)?;
     let memory = consolidator.store().manifest(&hash).map_err(Error::Store)?;
-    let (file_bytes, warning) = bring_back(&consolidator, &hash, &memory, args)?;
+    let mode = if args.force { WriteMode::Replace } else { WriteMode::CreateNew };
+    let (file_bytes, warning) = write_memory(&consolidator, &memory, &args.context, &args.output, mode)?;
     if let Some(warning) = &warning {
         session.output.note(warning);
     }
@@ -38,20 +40,22 @@ pub(super) fn run(session: &Session, args: &Reactivate) -> Result<(), Failure> {
     })
 }
 
-fn bring_back(
+/// Writes a memory to a file, and says how long that is, and whether the context was outside the trace.
+pub(crate) fn write_memory(
     consolidator: &Consolidator,
-    hash: &ContentHash,
     memory: &Memory,
-    args: &Reactivate,
+    context: &ProcessContext,
+    path: &Path,
+    mode: WriteMode,
 ) -> Result<(u64, Option<String>), Failure> {
+    let hash = &memory.summary.content_hash;
     if memory.summary.sealed {
         // The facade refuses, and says why.
-        consolidator.reactivate_each(hash, &args.context, |_| Ok(()))?;
+        consolidator.reactivate_each(hash, context, |_| Ok(()))?;
     }
-    let mode = if args.force { WriteMode::Replace } else { WriteMode::CreateNew };
-    let mut writer = TensorFileWriter::create(&args.output, mode, &specs(memory)?, &file_metadata(memory))?;
+    let mut writer = TensorFileWriter::create(path, mode, &specs(memory)?, &file_metadata(memory))?;
     let mut refused = None;
-    let answer = consolidator.reactivate_each(hash, &args.context, |tensor| {
+    let answer = consolidator.reactivate_each(hash, context, |tensor| {
         let mut place = match writer.tensor(tensor.name()) {
             Ok(place) => place,
             Err(error) => return Err(stop(tensor.name(), refused.insert(error))),
