@@ -34,8 +34,10 @@ pub(crate) trait Real:
     fn bits(self) -> u64;
     /// The value whose bit pattern is the low bits.
     fn from_bits(bits: u64) -> Self;
-    /// The nearest integer (ties to even), as a value and as an integer; zero beyond ±2^21 and for NaN.
+    /// The nearest integer, and what it is as a value; zero beyond ±2^30 and for NaN.
     fn nearest(self) -> (Self, i32);
+    /// The largest magnitude, and whether all are below `limit` and none is -0.0. Only meaningful if so.
+    fn survey(values: &[Self], limit: Self) -> (Self, bool);
     /// Writes the value little-endian at the end of `out`.
     fn write_le(self, out: &mut Vec<u8>);
     /// Writes the value little-endian over exactly [`Self::BYTES`] bytes.
@@ -49,7 +51,7 @@ pub(crate) trait Real:
 }
 
 macro_rules! real {
-    ($type:ty, $half_ulp:expr, $shift:expr, $largest:expr, $smallest:expr) => {
+    ($type:ty, $int:ty, $half_ulp:expr, $largest:expr, $smallest:expr) => {
         impl Real for $type {
             const BYTES: usize = size_of::<$type>();
             fn from_f64(value: f64) -> Self {
@@ -84,11 +86,21 @@ macro_rules! real {
             }
             #[inline]
             fn nearest(self) -> (Self, i32) {
-                // Adding 1.5 · 2^(mantissa bits) leaves the integer in the low bits: no call into libm, and it vectorises.
-                const SHIFT: $type = $shift;
-                let small = if self.abs() < 2_097_152.0 { self } else { 0.0 };
-                let shifted = small + SHIFT;
-                (shifted - SHIFT, (shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32))
+                // Not `round`, which calls into libm and does not vectorise.
+                let small = if self.abs() < 1_073_741_824.0 { self } else { 0.0 };
+                let whole = (small + <$type>::copysign(0.5, small)) as i32;
+                (whole as $type, whole)
+            }
+            fn survey(values: &[Self], limit: Self) -> (Self, bool) {
+                // Magnitudes are ordered like their bits, and a maximum of integers vectorises.
+                let (mut largest, mut negative_zeros) = (0, 0);
+                for value in values {
+                    let bits = value.to_bits() as $int;
+                    largest = largest.max(bits & <$int>::MAX);
+                    negative_zeros |= <$int>::from(bits == <$int>::MIN);
+                }
+                let largest = <$type>::from_bits(largest as _);
+                (largest, largest < limit && negative_zeros == 0)
             }
             fn write_le(self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&self.to_le_bytes());
@@ -115,5 +127,5 @@ macro_rules! real {
     };
 }
 
-real!(f32, 1.0 / 16_777_216.0, 12_582_912.0, 1e30, 1e-30);
-real!(f64, 1.0 / 9_007_199_254_740_992.0, 6_755_399_441_055_744.0, 1e300, 1e-300);
+real!(f32, i32, 1.0 / 16_777_216.0, 1e30, 1e-30);
+real!(f64, i64, 1.0 / 9_007_199_254_740_992.0, 1e300, 1e-300);

@@ -1,5 +1,8 @@
 //! Elements that come back bit for bit because arithmetic cannot promise them: NaN, ±Inf, -0.0, values too large to
 //! compute with, and whatever missed the bound. Runs of one bit pattern cost as much as one element.
+//!
+//! Coded: the number of runs; for each, the elements since the run before, its length less one, a bit "as the run before"
+//! (-0.0 at first), else a bit "-0.0", else the pattern, raw.
 
 use super::range::{Bit, Coder};
 use crate::{Error, Result, real::Real};

@@ -8,9 +8,27 @@
 //! is enough. The multi-level interpolation is that of SZ3 (Zhao et al., ICDE 2021); choosing the dimension of each pass,
 //! fitting stencils to the data, and the coder are not.
 //!
-//! Payload: the step of the last pass (f64), the first element (as it is), and one range-coded stream:
-//! the ratio of steps between passes; for each pass, finest first, its dimension; for each pass, coarsest first, its
-//! weights (or one bit saying "cubic") and residuals; the exceptions; sixteen check bits.
+//! # Payload
+//!
+//! All numbers are little-endian. An empty chunk has an empty payload; any other is
+//! 1. the step of the last pass (f64, 8 bytes),
+//! 2. the element at the origin, bit for bit (4 or 8 bytes),
+//! 3. the length of the range-coded stream (u32), that stream, and the plain stream up to the end (see [`range`]); both
+//!    go on with zeros.
+//!
+//! "Raw" bits are in the plain stream, lowest bit first; adaptive bits, symbols and numbers are in the range-coded one.
+//! Dimensions of one element are dropped, and the outermost merged until four are left. The contents, in order:
+//! 1. raw, 5 bits: `t`. Pass `i` (0 is the last) has a step of `max(1/4, (1 - t/64)^i)` times that of the last.
+//! 2. raw, 6 bits: how many of the first (coarsest) passes are copied, not predicted.
+//! 3. raw, 2 bits per pass, the last pass first: its dimension (3 is the innermost), until one element is left.
+//! 4. For each pass, coarsest first: if copied, its elements, raw. Else, for its inner and its edge stencil, an adaptive
+//!    bit that says whether it is fitted, and if so raw weights of 26 bits (offset 2^25, in units of 2^-22) in the order of
+//!    its groups (see [`stencil`]); then its residuals, row after row (see [`residual`]).
+//! 5. The exceptions (see [`exceptions`]).
+//! 6. 0x50F7, raw and again in adaptive bits.
+//!
+//! Predictions are computed in the element's own type, in the order written, without fused operations, so every machine
+//! decodes the same values.
 
 mod exceptions;
 mod lattice;
@@ -25,6 +43,7 @@ mod tests;
 use crate::{Error, Result, real::Real};
 use exceptions::Places;
 use lattice::{Lengths, Pass, count, normalise};
+use plan::Plan;
 use range::{Bit, Coder, Decoder, Encoder};
 use rebuild::{Originals, Rebuild};
 use std::borrow::Cow;
@@ -48,15 +67,20 @@ pub(crate) fn encode<T: Real>(values: &[T], dims: &[usize], max_abs: f64, out: &
     let (filled, largest) = fill_gaps(values, &mut exceptions);
     let step = step_for::<T>(max_abs, largest)?;
     let bound = rounded_down::<T>(max_abs);
-    let passes = plan::plan(&filled, lengths, step);
+    let Plan { passes, copied } = plan::plan(&filled, lengths, step);
 
     let mut coder = Encoder::new();
     coder.raw(5, TIGHTEN);
+    coder.raw(6, copied as u32);
     code_passes(&mut coder, lengths, |at| passes.get(at).map(|pass| pass.dim))?;
     let mut rebuild = Rebuild::new(filled[0], &lengths, &passes);
     for (i, pass) in passes.iter().enumerate().rev() {
         let mut originals = Originals { values: &filled, bound, missed: &mut exceptions };
-        rebuild.encode_pass(&mut coder, pass, i == 0, step_of(step, TIGHTEN, i), &mut originals);
+        if i + copied >= passes.len() {
+            rebuild.copy_pass(&mut coder, pass, Some(&originals));
+        } else {
+            rebuild.encode_pass(&mut coder, pass, i == 0, step_of(step, TIGHTEN, i), &mut originals);
+        }
         if coder.len() >= size_of_val(values) {
             return None;
         }
@@ -91,12 +115,17 @@ pub(crate) fn decode<T: Real>(payload: &[u8], dims: &[usize], out: &mut [T]) -> 
 
     let mut coder = Decoder::new(stream).ok_or(CUT_OFF)?;
     let tighten = coder.raw(5, 0);
+    let copied = coder.raw(6, 0) as usize;
     let passes =
         code_passes(&mut coder, lengths, |_| None).ok_or(Error::Damaged("soft chunk: no such pass"))?;
     let mut rebuild = Rebuild::new(T::read_le(first), &lengths, &passes);
     out[0] = T::read_le(first);
     for (i, pass) in passes.iter().enumerate().rev() {
-        rebuild.decode_pass(&mut coder, pass, step_of(step, tighten, i), (i == 0).then_some(&mut *out));
+        if i > 0 && i + copied >= passes.len() {
+            rebuild.copy_pass(&mut coder, pass, None);
+        } else {
+            rebuild.decode_pass(&mut coder, pass, step_of(step, tighten, i), (i == 0).then_some(&mut *out));
+        }
     }
     exceptions::read(&mut coder, out)?;
     if code_check(&mut coder) {
@@ -119,15 +148,15 @@ fn fill_gaps<'a, T: Real>(values: &'a [T], exceptions: &mut Places) -> (Cow<'a, 
     let mut gaps = false;
     // In stretches, so that the common case has no branch and vectorises.
     for (i, stretch) in values.chunks(STRETCH).enumerate() {
-        let mut is_plain = true;
-        for &v in stretch {
-            let size = v.abs();
-            is_plain &= size < limit;
-            is_plain &= v.bits() != negative_zero;
-            largest = if size > largest && size < limit { size } else { largest };
+        let (size, is_plain) = T::survey(stretch, limit);
+        if is_plain && size > largest {
+            largest = size;
         }
         if !is_plain {
             for (x, &v) in stretch.iter().enumerate() {
+                if usable(v) && v.abs() > largest {
+                    largest = v.abs();
+                }
                 gaps |= !usable(v);
                 if !usable(v) || v.bits() == negative_zero {
                     exceptions.insert(i * STRETCH + x);

@@ -64,6 +64,34 @@ impl<T: Real> Rebuild<T> {
         Self { layout, lattice, next, residuals: Residuals::new(passes), is_fitted: [Bit::new(); 2] }
     }
 
+    /// Codes the elements of a pass as they are, not the last pass's: for coarse lattices whose residuals would not fit.
+    /// An encoder has the originals.
+    pub(super) fn copy_pass<C: Coder>(
+        &mut self,
+        coder: &mut C,
+        pass: &Pass,
+        originals: Option<&Originals<T>>,
+    ) {
+        let fine = Layout::new(pass.fine, self.layout.pad);
+        let mut fresh = vec![T::default(); pass.fresh[RANK - 1]];
+        for row in rows(&pass.fresh) {
+            if let Some(originals) = originals {
+                originals.row(pass, row, 0, &mut fresh);
+            }
+            for value in &mut fresh {
+                *value = T::from_bits(coder.raw_wide(T::BYTES as u32 * 8, value.bits()));
+            }
+            place(pass, row, (&self.layout, &self.lattice), &fresh, (&fine, &mut self.next));
+        }
+        self.end_pass(pass, fine);
+    }
+
+    fn end_pass(&mut self, pass: &Pass, fine: Layout) {
+        self.residuals.end(pass);
+        self.layout = fine;
+        std::mem::swap(&mut self.lattice, &mut self.next);
+    }
+
     /// Adds one pass to the stream, and to the lattice unless it is the `last`.
     pub(super) fn encode_pass(
         &mut self,
@@ -103,9 +131,7 @@ impl<T: Real> Rebuild<T> {
             }
         }
         if !last {
-            self.residuals.end(pass);
-            self.layout = fine;
-            std::mem::swap(&mut self.lattice, &mut self.next);
+            self.end_pass(pass, fine);
         }
     }
 
@@ -132,9 +158,7 @@ impl<T: Real> Rebuild<T> {
             place(pass, row, (layout, lattice), &fresh, (&fine, target));
         }
         if !last {
-            self.residuals.end(pass);
-            self.layout = fine;
-            std::mem::swap(&mut self.lattice, &mut self.next);
+            self.end_pass(pass, fine);
         }
     }
 }

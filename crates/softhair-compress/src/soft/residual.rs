@@ -199,13 +199,13 @@ fn code_one<C: Coder>(coder: &mut C, models: &mut Models, sum: u32, residual: i3
         if symbol == SYMBOLS - 1 {
             // Hostile bytes can claim more than a residual holds; any value will do then.
             let excess = u64::from(high.saturating_sub(first));
-            first += coder.number(&mut models.escapes, excess).min(1 << 21) as u32;
+            first += coder.number(&mut models.escapes, excess).min(1 << 30) as u32;
         }
     }
     // The rest of the magnitude and the sign, at most 16 bits, in one go.
     let low = wide + noise;
     let rest = size.wrapping_sub(first << noise) & ((1 << low) - 1);
     let raw = coder.raw(low + 1, rest << 1 | u32::from(residual < 0));
-    let size = ((first << noise) + (raw >> 1)) as i32;
-    if raw & 1 == 1 { -size } else { size }
+    let size = (first.wrapping_shl(noise)).wrapping_add(raw >> 1) as i32;
+    if raw & 1 == 1 { size.wrapping_neg() } else { size }
 }

@@ -190,6 +190,13 @@ fn a_smooth_plane_takes_a_thirtieth() {
 }
 
 #[test]
+fn a_smooth_line_in_double_precision_can_be_kept_to_twelve_digits() {
+    let values: Vec<f64> = (0..50_000).map(|i| (f64::from(i) * 1e-3).sin()).collect();
+    let payload = check(&values, &[50_000], 1e-12).unwrap();
+    assert!(payload.len() * 10 < size_of_val(&values[..]), "{} bytes", payload.len());
+}
+
+#[test]
 fn a_constant_and_zeros_take_a_few_bytes() {
     for value in [0.0_f64, -3.5e7, 1e-310] {
         let payload = check(&vec![value; 10_000], &[100, 100], 1e-4).unwrap();
