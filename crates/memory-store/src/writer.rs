@@ -13,6 +13,8 @@ use std::path::Path;
 const IN_MEMORY: u64 = 1 << 20;
 
 /// An object being written, from [`crate::Batch::object`]. Dropped unfinished, it leaves nothing behind.
+///
+/// Beyond 1 MiB each `write` is a write to the file: write in large pieces.
 #[derive(Debug)]
 pub struct ObjectWriter<'batch> {
     stage: &'batch dyn Stage,

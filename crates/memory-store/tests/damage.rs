@@ -149,6 +149,8 @@ fn a_changed_catalogue_row_is_noticed_listed_as_damaged_and_healed_by_storing_ag
         "UPDATE tensor SET shape = '[8]'",
         "UPDATE tensor SET shape = '[7'",
         "DELETE FROM tensor",
+        "UPDATE trace SET context = 'b'",
+        "UPDATE trace SET via = 'reactivated'",
     ];
     for change in changes {
         put(&store, 1, "a", &[b"content".into()]).unwrap();
@@ -313,7 +315,7 @@ fn a_reader_that_stops_early_can_still_ask_whether_the_rest_is_whole() {
     reader.verify_rest().unwrap();
     let mut bytes = vec![1; 100_000];
     bytes[99_999] = 2;
-    fs::write(path_of(dir.path(), &[1; 100_000]), bytes).unwrap();
+    fs::write(path_of(dir.path(), &vec![1; 100_000]), bytes).unwrap();
     let mut reader = store.read_object(&object).unwrap();
     reader.read_exact(&mut [0; 10]).unwrap();
     assert!(reader.verify_rest().unwrap_err().is_damage());

@@ -74,7 +74,7 @@ proptest! {
                     let committed = put(&store, memory, &context(c), &content(memory)).unwrap();
                     prop_assert_eq!(committed.new, !model.memories.contains_key(&memory));
                     model.memories.entry(memory).or_default().insert(context(c));
-                    content(memory).iter().for_each(|object| _ = model.damaged.remove(object));
+                    model.damaged.retain(|object| !content(memory).contains(object));
                 }
                 Op::Recall { memory, context: c } => {
                     let recorded = store.record_trace(&hash(memory), &context(c));

@@ -2,7 +2,7 @@
 
 use super::row::{
     DAMAGED, SUMMARY, SUMMARY_COLUMNS, TensorRow, blob, hash, manifest_check, real, signature_from, summary,
-    text, unsigned,
+    text, trace_check, unsigned,
 };
 use super::sqlite::Failure;
 use crate::changes::Change;
@@ -128,17 +128,25 @@ pub(super) fn traces_of(tx: &Transaction<'_>, wanted: &ContentHash) -> Result<Ve
 
 fn traces(tx: &Transaction<'_>, wanted: &ContentHash) -> Result<Vec<Trace>, Failure> {
     let mut statement = tx.prepare_cached(
-        "SELECT t.context, t.first_at, t.via FROM trace t JOIN memory m ON m.id = t.memory_id \
+        "SELECT t.context, t.first_at, t.via, t.row_check FROM trace t JOIN memory m ON m.id = t.memory_id \
          WHERE m.content_hash = ?1 ORDER BY t.first_at, t.context",
     )?;
-    collect(statement.query([wanted.as_bytes()])?, trace)
+    collect(statement.query([wanted.as_bytes()])?, |row| {
+        trace(row, wanted)?.ok_or_else(|| {
+            let reason = "its trace does not match its check sum".into();
+            Error::MemoryDamaged { memory: *wanted, reason }.into()
+        })
+    })
 }
 
-fn trace(row: &Row<'_>) -> Result<Trace, Failure> {
-    let via = text(row, 2)?;
-    let unknown = || Failure::Damage(format!("a trace in it came about by {via:?}"));
-    let via = Via::from_name(&via).ok_or_else(unknown)?;
-    Ok(Trace { context: text(row, 0)?, first_at: unsigned(row, 1)?, via })
+/// A line of a trace: context, time, via, check sum. `None` if it fails that.
+fn trace(row: &Row<'_>, memory: &ContentHash) -> Result<Option<Trace>, Failure> {
+    let (first_at, via) = (unsigned(row, 1)?, text(row, 2)?);
+    let check = trace_check(memory, blob(row, 0)?.unwrap_or_default(), first_at, &via);
+    if blob(row, 3)? != Some(&check[..]) {
+        return Ok(None);
+    }
+    Ok(Via::from_name(&via).map(|via| Trace { context: text(row, 0).unwrap_or_default(), first_at, via }))
 }
 
 pub(super) fn changes_since(tx: &Transaction<'_>, seq: u64) -> Result<(Vec<Change>, u64), Failure> {
@@ -157,24 +165,23 @@ pub(super) fn changes_since(tx: &Transaction<'_>, seq: u64) -> Result<(Vec<Chang
     // Only the latest `added` of a memory tells anything, and only if it was not forgotten since: it carries
     // the state as of now.
     let mut statement = tx.prepare_cached(
-        "SELECT c.content_hash, c.event, t.context, t.first_at, t.via FROM change c \
+        "SELECT t.context, t.first_at, t.via, t.row_check, c.content_hash, c.event FROM change c \
          LEFT JOIN memory m ON m.content_hash = c.content_hash \
          LEFT JOIN trace t ON t.memory_id = m.id AND t.context = c.context WHERE c.seq > ?1 ORDER BY c.seq",
     )?;
     let mut told = std::collections::HashSet::new();
     let mut rows = statement.query([since])?;
     while let Some(row) = rows.next()? {
-        let content_hash = hash(row, 0)?;
-        match text(row, 1)?.as_str() {
+        let content_hash = hash(row, 4)?;
+        match text(row, 5)?.as_str() {
             "added" if told.insert(content_hash) => changes.extend(added(tx, &content_hash)?),
             "forgotten" => {
                 told.remove(&content_hash);
                 changes.push(Change::Forgotten { content_hash });
             }
-            "traced" if !told.contains(&content_hash) && blob(row, 2)?.is_some() => {
-                let (context, first_at, via) = (text(row, 2)?, unsigned(row, 3)?, text(row, 4)?);
-                if let Some(via) = Via::from_name(&via) {
-                    changes.push(Change::Traced { content_hash, trace: Trace { context, first_at, via } });
+            "traced" if !told.contains(&content_hash) => {
+                if let Some(trace) = trace(row, &content_hash)? {
+                    changes.push(Change::Traced { content_hash, trace });
                 }
             }
             _ => {}

@@ -2,7 +2,7 @@
 //!
 //! `SQLite` does not protect its pages against flipped bits. A memory row therefore carries two BLAKE3 check
 //! sums (the first 16 bytes of each): `row_check` over the columns of a summary, `manifest_check` over
-//! metadata, signature, tensors and the hashes of their objects.
+//! metadata, signature, tensors and the hashes of their objects. So does each row of a trace.
 
 use super::sqlite::Failure;
 use crate::hash::{ContentHash, ObjectRef};
@@ -106,6 +106,16 @@ pub(super) fn manifest_check<'a>(
         check.number(tensor.max_abs_error.to_bits());
         check.number(tensor.rel_l2_error.to_bits());
     }
+    check.finish()
+}
+
+/// The check sum over one line of a trace.
+pub(super) fn trace_check(content_hash: &ContentHash, context: &[u8], first_at: u64, via: &str) -> [u8; 16] {
+    let mut check = Check::new("memory-store 2026 trace check v1");
+    check.bytes(content_hash.as_bytes());
+    check.bytes(context);
+    check.number(first_at);
+    check.bytes(via.as_bytes());
     check.finish()
 }
 

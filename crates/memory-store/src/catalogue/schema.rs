@@ -58,6 +58,7 @@ CREATE TABLE trace (
     context    TEXT    NOT NULL,
     first_at   INTEGER NOT NULL,
     via        TEXT    NOT NULL CHECK (via IN ('consolidated', 'reactivated')),
+    row_check  BLOB    NOT NULL,
     PRIMARY KEY (memory_id, context)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX trace_context ON trace (context);

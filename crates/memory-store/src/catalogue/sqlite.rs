@@ -10,6 +10,7 @@ use crate::hash::{ContentHash, ObjectRef};
 use crate::memory::{Committed, Filter, Memory, MemorySummary, NewMemory, Trace, Via};
 use crate::stats::Stats;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -292,9 +293,14 @@ fn explain(path: &Path, patience: Duration, action: &'static str, error: rusqlit
         _ if extended == IOERR_WRITE => {
             Error::NoSpace { path, source: of_kind(io::ErrorKind::StorageFull, error) }
         }
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             Error::ReadOnly { path, source: of_kind(io::ErrorKind::PermissionDenied, error) }
         }
+        // Which SQLite does not explain, but the system does.
+        Some(ErrorCode::CannotOpen) => match OpenOptions::new().write(true).open(&path) {
+            Err(reason) => Error::io("open", &path, reason),
+            Ok(_) => Error::Catalogue { action, source: Box::new(error) },
+        },
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             Error::CatalogueDamaged { path, reason: error.to_string() }
         }

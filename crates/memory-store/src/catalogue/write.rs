@@ -1,7 +1,7 @@
 //! What changes the catalogue. Each function is the inside of one transaction.
 
 use super::query;
-use super::row::{TensorRow, manifest_check, row_check, signature_bytes};
+use super::row::{TensorRow, manifest_check, row_check, signature_bytes, trace_check};
 use super::sqlite::Failure;
 use crate::error::Error;
 use crate::hash::{ContentHash, ObjectRef};
@@ -30,7 +30,10 @@ pub(super) fn commit(
             State::Whole => None,
             State::Damaged { stored_at } => {
                 // Its manifest may name other objects than the one at hand: everything is replaced but the
-                // trace, which is history.
+                // trace, which is history, unless that is what is damaged.
+                if matches!(query::traces_of(tx, &memory.content_hash), Err(Failure::Ours(_))) {
+                    forget_trace(tx, &memory.content_hash)?;
+                }
                 Some(replace(tx, memory, stored_at.unwrap_or(at))?)
             }
         };
@@ -233,14 +236,26 @@ fn add_trace(
 ) -> Result<bool, Failure> {
     let added = tx
         .prepare_cached(
-            "INSERT INTO trace (memory_id, context, first_at, via) \
-             SELECT id, ?2, ?3, ?4 FROM memory WHERE content_hash = ?1 ON CONFLICT DO NOTHING",
+            "INSERT INTO trace (memory_id, context, first_at, via, row_check) \
+             SELECT id, ?2, ?3, ?4, ?5 FROM memory WHERE content_hash = ?1 ON CONFLICT DO NOTHING",
         )?
-        .execute(params![hash.as_bytes(), context, at, via.name()])?;
+        .execute(params![
+            hash.as_bytes(),
+            context,
+            at,
+            via.name(),
+            trace_check(hash, context.as_bytes(), at as u64, via.name()),
+        ])?;
     if added > 0 {
         change(tx, hash, "traced", Some(context), at)?;
     }
     Ok(added > 0)
+}
+
+fn forget_trace(tx: &Transaction<'_>, hash: &ContentHash) -> Result<(), Failure> {
+    let sql = "DELETE FROM trace WHERE memory_id = (SELECT id FROM memory WHERE content_hash = ?1)";
+    tx.prepare_cached(sql)?.execute([hash.as_bytes()])?;
+    Ok(())
 }
 
 pub(super) fn forget(tx: &Transaction<'_>, hash: &ContentHash) -> Result<(), Failure> {
