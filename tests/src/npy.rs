@@ -14,7 +14,8 @@ pub fn read_rows(bytes: &[u8], columns: usize) -> Result<Vec<Vec<f32>>> {
     let expected = ["'descr': '<f4'", "'fortran_order': False", &format!(", {columns})")];
     let elements = &bytes[10 + header_bytes..];
     let whole = !elements.is_empty() && elements.len().is_multiple_of(4 * columns);
-    if !bytes.starts_with(b"\x93NUMPY\x01\x00") || !expected.iter().all(|part| text.contains(part)) || !whole {
+    if !bytes.starts_with(b"\x93NUMPY\x01\x00") || !expected.iter().all(|part| text.contains(part)) || !whole
+    {
         return Err(wrong());
     }
     let (values, _) = elements.as_chunks::<4>();

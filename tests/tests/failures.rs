@@ -54,9 +54,15 @@ fn a_lost_device_gives_the_item_back() {
     let item = Item::new("model", upload(&*rig.gpu, &model));
     rig.gpu.inject(0, Fault::DeviceLost).unwrap();
     let consolidated = rig.consolidator.consolidate(vec![item], &context("a"));
-    assert!(matches!(consolidated.failed[0].error, Error::Device { .. }), "{:?}", consolidated.failed[0].error);
+    assert!(
+        matches!(consolidated.failed[0].error, Error::Device { .. }),
+        "{:?}",
+        consolidated.failed[0].error
+    );
     rig.gpu.clear_faults(0).unwrap();
-    let again = rig.consolidator.consolidate(consolidated.failed.into_iter().map(|failed| failed.item).collect(), &context("a"));
+    let again = rig
+        .consolidator
+        .consolidate(consolidated.failed.into_iter().map(|failed| failed.item).collect(), &context("a"));
     assert_eq!((again.outcomes.len(), rig.used_bytes()), (1, 0));
 }
 
@@ -91,7 +97,11 @@ fn a_free_that_fails_is_reported_with_the_allocation_and_the_memory_is_stored() 
     let mut outcome = outcomes.remove(0);
     let held = outcome.still_held.pop().expect("an allocation");
     assert_eq!(held.tensor, model[1].name);
-    assert!(held.message().contains("is stored") && held.message().contains("free the allocation again"), "{}", held.message());
+    assert!(
+        held.message().contains("is stored") && held.message().contains("free the allocation again"),
+        "{}",
+        held.message()
+    );
     assert_eq!(rig.used_bytes(), held.allocation.bytes(), "the others are free");
     assert_eq!(rig.consolidator.stats().unwrap().freed_bytes, outcome.freed_bytes);
     rig.consolidator.reactivate(&outcome.content_hash, &context("a")).unwrap();
@@ -105,7 +115,12 @@ fn bringing_back_onto_a_gpu_that_fails_leaks_nothing() {
     let (rig, model) = (Rig::new(), minilm_slice().unwrap());
     let item = Item::new("model", model.iter().map(end_to_end::StoredTensor::named).collect());
     let hash = rig.consolidator.consolidate(vec![item], &context("a")).outcomes[0].content_hash;
-    for fault in [Fault::Allocation { after: 0 }, Fault::Allocation { after: 5 }, Fault::Write { after: 0 }, Fault::Write { after: 7 }] {
+    for fault in [
+        Fault::Allocation { after: 0 },
+        Fault::Allocation { after: 5 },
+        Fault::Write { after: 0 },
+        Fault::Write { after: 7 },
+    ] {
         rig.gpu.inject(0, fault).unwrap();
         let error = rig.consolidator.reactivate_on_device(&hash, &context("b")).unwrap_err();
         assert!(matches!(error, Error::Device { .. }), "{fault:?}: {error}");

@@ -19,7 +19,11 @@ fn every_golden_frame_decodes_to_the_bytes_it_always_decoded_to() {
         assert_eq!(blake3::hash(&streamed).to_string(), hash, "{name}");
         checked += 1;
     }
-    assert_eq!(checked, golden_cases().len(), "a case without a frame: cargo run -p end-to-end --bin make-golden");
+    assert_eq!(
+        checked,
+        golden_cases().len(),
+        "a case without a frame: cargo run -p end-to-end --bin make-golden"
+    );
 }
 
 #[test]
@@ -29,7 +33,12 @@ fn every_golden_frame_says_what_it_holds() {
         let bytes = fs::read(golden_dir().join(format!("{}.frame", case.name))).unwrap();
         let frame = Frame::parse(bytes).unwrap();
         let header = frame.header();
-        assert_eq!((header.dtype, &header.shape, header.policy), (case.dtype, &case.shape, case.policy), "{}", case.name);
+        assert_eq!(
+            (header.dtype, &header.shape, header.policy),
+            (case.dtype, &case.shape, case.policy),
+            "{}",
+            case.name
+        );
         assert_eq!(header.family, case.family, "{}", case.name);
         if header.max_abs_error == 0.0 {
             assert_eq!(frame.decompress().unwrap(), case.bytes, "{}", case.name);

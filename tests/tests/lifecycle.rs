@@ -35,10 +35,21 @@ fn a_real_model_leaves_vram_is_found_by_similarity_and_comes_back_within_its_bou
     assert_eq!(back.memory.summary.bound, "default");
     assert_eq!(back.tensors.len(), model.len());
     for (original, restored) in model.iter().zip(&back.tensors) {
-        assert_eq!((&original.name, original.dtype, &original.shape), (&restored.name, restored.dtype, &restored.shape));
+        assert_eq!(
+            (&original.name, original.dtype, &original.shape),
+            (&restored.name, restored.dtype, &restored.shape)
+        );
         let error = rel_l2(original.dtype, &original.bytes, &restored.bytes);
-        assert!(error <= DEFAULT_REL_L2 && error <= restored.rel_l2_error * 1.000_001, "{}: {error}", original.name);
-        assert!(original.shape.len() > 1 || original.bytes == restored.bytes, "R9: {} is exact", original.name);
+        assert!(
+            error <= DEFAULT_REL_L2 && error <= restored.rel_l2_error * 1.000_001,
+            "{}: {error}",
+            original.name
+        );
+        assert!(
+            original.shape.len() > 1 || original.bytes == restored.bytes,
+            "R9: {} is exact",
+            original.name
+        );
     }
 }
 
@@ -94,7 +105,11 @@ fn the_same_content_twice_is_stored_once_and_shared_tensors_once() {
     let other = remember(&rig.consolidator, "model", &model[1..]);
     assert!(other.new && other.content_hash != first.content_hash);
     let stats = rig.consolidator.stats().unwrap();
-    assert_eq!((stats.total_consolidated, stats.objects), (2, objects), "every tensor of the second was there");
+    assert_eq!(
+        (stats.total_consolidated, stats.objects),
+        (2, objects),
+        "every tensor of the second was there"
+    );
     assert_eq!(stats.total_original_bytes, first.original_bytes + other.original_bytes);
     assert_eq!(stats.total_compressed_bytes, first.stored_bytes);
 }
@@ -107,7 +122,11 @@ fn a_context_outside_the_trace_may_recall_is_recorded_and_is_told_once() {
     let recall = |name: &str| rig.consolidator.reactivate(&hash, &context(name)).unwrap().warning;
     assert_eq!(recall("a"), None, "it consolidated the memory");
     let warning = recall("stranger").expect("a warning");
-    assert!(warning.message.contains("stranger") && warning.message.contains(&hash.to_string()), "{}", warning.message);
+    assert!(
+        warning.message.contains("stranger") && warning.message.contains(&hash.to_string()),
+        "{}",
+        warning.message
+    );
     assert_eq!(recall("stranger"), None, "it is in the trace now");
     assert_eq!(rig.consolidator.traced_by(&context("stranger")).unwrap(), [hash]);
     assert_eq!(rig.consolidator.stats().unwrap().activation_traces, 2);
@@ -144,7 +163,9 @@ fn pressure_says_when_to_consolidate_and_does_not_flap() {
     // R2
     let rig = Rig::new();
     let total = rig.gpu.memory(0).unwrap().total_bytes;
-    let fill = |fraction: f64| rig.gpu.add_process(0, (fraction * 100.0) as u32, "other", (fraction * total as f64) as u64);
+    let fill = |fraction: f64| {
+        rig.gpu.add_process(0, (fraction * 100.0) as u32, "other", (fraction * total as f64) as u64)
+    };
     let pressed = || rig.consolidator.should_consolidate().unwrap();
     fill(0.80).unwrap();
     assert!(!pressed().consolidate);
@@ -164,7 +185,8 @@ fn without_a_gpu_pressure_is_no_with_a_reason() {
     let dir = tempfile::tempdir().unwrap();
     let bare = Consolidator::builder().store(dir.path().join("s")).build().unwrap();
     let none = omnimind_memory::NoGpu::new("for this test");
-    let with_none = Consolidator::builder().store(dir.path().join("t")).gpu(std::sync::Arc::new(none)).build().unwrap();
+    let with_none =
+        Consolidator::builder().store(dir.path().join("t")).gpu(std::sync::Arc::new(none)).build().unwrap();
     for consolidator in [bare, with_none] {
         let pressure = consolidator.should_consolidate().unwrap();
         assert!(!pressure.consolidate && pressure.reason.contains("no GPU"), "{pressure:?}");

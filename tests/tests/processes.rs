@@ -29,7 +29,8 @@ fn four_processes_consolidate_overlapping_items_at_once_and_all_are_there_each_o
     for child in children {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let hashes: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+        let hashes: Vec<String> =
+            String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
         assert_eq!(hashes.len(), ITEMS);
         acknowledged.extend(hashes);
     }
@@ -41,7 +42,11 @@ fn four_processes_consolidate_overlapping_items_at_once_and_all_are_there_each_o
     assert_eq!(listed.len(), distinct_items(WORKERS, ITEMS));
     let stats = rig.consolidator.stats().unwrap();
     let own = ITEMS / 4;
-    assert_eq!(stats.activation_traces as usize, WORKERS * ITEMS, "every worker is in the trace of all of its own");
+    assert_eq!(
+        stats.activation_traces as usize,
+        WORKERS * ITEMS,
+        "every worker is in the trace of all of its own"
+    );
     assert_eq!(rig.consolidator.traced_by(&context("worker 2")).unwrap().len(), ITEMS);
     assert_eq!(stats.total_consolidated as usize, ITEMS - own + WORKERS * own);
 

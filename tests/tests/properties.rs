@@ -62,15 +62,16 @@ fn keeps_its_bound(original: &Tensor, restored: &OwnedTensor, policy: Policy) ->
 }
 
 fn differences(original: &Tensor, restored: &OwnedTensor) -> impl Iterator<Item = f64> {
-    values(original.dtype, &original.bytes)
-        .into_iter()
-        .zip(values(restored.dtype, &restored.bytes))
-        .map(|(a, b)| if a.is_finite() { (a - b).abs() } else { f64::from(u8::from(a.to_bits() != b.to_bits())) })
+    values(original.dtype, &original.bytes).into_iter().zip(values(restored.dtype, &restored.bytes)).map(
+        |(a, b)| if a.is_finite() { (a - b).abs() } else { f64::from(u8::from(a.to_bits() != b.to_bits())) },
+    )
 }
 
 fn values(dtype: DType, bytes: &[u8]) -> Vec<f64> {
     match dtype {
-        DType::F32 => bytes.as_chunks::<4>().0.iter().map(|&raw| f64::from(f32::from_le_bytes(raw))).collect(),
+        DType::F32 => {
+            bytes.as_chunks::<4>().0.iter().map(|&raw| f64::from(f32::from_le_bytes(raw))).collect()
+        }
         DType::F64 => bytes.as_chunks::<8>().0.iter().map(|&raw| f64::from_le_bytes(raw)).collect(),
         // Halves are checked by the codec's own tests.
         _ => Vec::new(),

@@ -46,10 +46,17 @@ fn a_crashed_model_is_sealed_whole_freed_and_refused_with_the_reason() {
     ] {
         assert_eq!(error.class(), ErrorClass::Refused);
         let text = error.to_string();
-        assert!(text.contains("sealed") && text.contains("failure") && text.contains("keyholder's identity"), "{text}");
+        assert!(
+            text.contains("sealed") && text.contains("failure") && text.contains("keyholder's identity"),
+            "{text}"
+        );
     }
     let query = &sentence_embeddings().unwrap()[3];
-    assert_eq!(rig.consolidator.deja_vu(&context("trainer"), query, 5).unwrap(), [], "its signature is sealed as well");
+    assert_eq!(
+        rig.consolidator.deja_vu(&context("trainer"), query, 5).unwrap(),
+        [],
+        "its signature is sealed as well"
+    );
 
     let memory = rig.consolidator.store().manifest(&outcome.content_hash).unwrap();
     assert!(memory.tensors.is_empty() && memory.metadata.is_empty() && memory.signature.is_none());
@@ -80,10 +87,17 @@ fn disclosed_is(rig: &Rig, identity: &Identity, memory: &Memory, model: &[Stored
 fn nothing_of_a_sealed_item_lies_open_in_the_store() {
     // R19
     let ((rig, _), model) = (sealing_rig(), minilm_slice().unwrap());
-    let consolidated = rig.consolidator.consolidate(vec![crashed(vec![model[1].named()])], &context("trainer"));
+    let consolidated =
+        rig.consolidator.consolidate(vec![crashed(vec![model[1].named()])], &context("trainer"));
     assert_eq!(consolidated.outcomes.len(), 1);
     each_file(rig.dir.path(), &mut |path, bytes| {
-        for secret in [b"SOFTHAIR".as_slice(), b"secret prompt", b"out of memory", model[1].name.as_bytes(), &model[1].bytes[..32]] {
+        for secret in [
+            b"SOFTHAIR".as_slice(),
+            b"secret prompt",
+            b"out of memory",
+            model[1].name.as_bytes(),
+            &model[1].bytes[..32],
+        ] {
             let found = bytes.windows(secret.len()).any(|window| window == secret);
             assert!(!found, "{secret:?} is in {}", path.display());
         }
@@ -105,7 +119,8 @@ fn each_file(dir: &Path, visit: &mut dyn FnMut(&Path, &[u8])) {
 fn without_a_keyholder_a_traumatic_item_is_given_back_and_the_error_says_how_to_make_one() {
     // R4, R19
     let (rig, model) = (Rig::new(), minilm_slice().unwrap());
-    let consolidated = rig.consolidator.consolidate(vec![crashed(upload(&*rig.gpu, &model[..2]))], &context("a"));
+    let consolidated =
+        rig.consolidator.consolidate(vec![crashed(upload(&*rig.gpu, &model[..2]))], &context("a"));
     let failed = &consolidated.failed[0];
     assert!(matches!(failed.error, Error::NoKeyholder { .. }));
     assert!(failed.error.to_string().contains("omnimind keyholder init"), "{}", failed.error);
@@ -143,7 +158,8 @@ fn a_damaged_sealed_object_is_never_the_reason_to_free_vram() {
     fs::remove_file(&object).unwrap();
     fs::write(&object, &bytes).unwrap();
 
-    let mut again = rig.consolidator.consolidate(vec![crashed(upload(&*rig.gpu, &model[..2]))], &context("a"));
+    let mut again =
+        rig.consolidator.consolidate(vec![crashed(upload(&*rig.gpu, &model[..2]))], &context("a"));
     if let Some(failed) = again.failed.pop() {
         assert_eq!(failed.error.class(), ErrorClass::Damaged, "{}", failed.error);
         assert!(rig.used_bytes() > 0, "nothing was freed");

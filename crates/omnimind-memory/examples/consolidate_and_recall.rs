@@ -13,11 +13,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut items = Vec::new();
     while !consolidator.should_consolidate()?.consolidate {
         let seed = items.len();
-        let weights: Vec<u8> =
-            (0..128 * 128).flat_map(|at: usize| ((at * (seed + 7) % 997) as f32 / 997.0 - 0.5).to_le_bytes()).collect();
+        let weights: Vec<u8> = (0..128 * 128)
+            .flat_map(|at: usize| ((at * (seed + 7) % 997) as f32 / 997.0 - 0.5).to_le_bytes())
+            .collect();
         let allocation = gpu.allocate(0, weights.len() as u64)?;
         gpu.write(&allocation, 0, &weights)?;
-        let mut item = Item::new("layer", vec![NamedTensor::device("weight", DType::F32, [128, 128], allocation)]);
+        let mut item =
+            Item::new("layer", vec![NamedTensor::device("weight", DType::F32, [128, 128], allocation)]);
         item.signature = Some(vec![seed as f32 + 1.0, 5.0]);
         items.push(item);
     }

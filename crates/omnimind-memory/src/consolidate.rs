@@ -1,12 +1,15 @@
 //! Consolidating (R3, R4), one item at a time and in one direction: classify, hash, compress or seal, commit, free. Until
 //! the commit an item is only borrowed, so a failure leaves it as it was; freeing comes after, and cannot fail it any more.
 
-use memory_store::{Batch, Committed, ContentHash, LayerName, Memory, NewMemory, NewTensor, ObjectRef, Tensor};
+use memory_store::{
+    Batch, Committed, ContentHash, LayerName, Memory, NewMemory, NewTensor, ObjectRef, Tensor,
+};
 use softhair_compress::Policy;
 use topic_classifier::{Classification, Layer};
 
 use crate::{
-    Consolidated, Consolidator, Error, Failed, Item, NamedTensor, Outcome, ProcessContext, Result, TensorData,
+    Consolidated, Consolidator, Error, Failed, Item, NamedTensor, Outcome, ProcessContext, Result,
+    TensorData,
     content::{Content, TensorContent},
     lanes,
     outcome::StillHeld,
@@ -43,7 +46,9 @@ impl Consolidator {
         let mut consolidated = Consolidated::default();
         for item in items {
             match self.remember(&item, context) {
-                Ok((outcome, committed)) => consolidated.outcomes.push(self.release(item, outcome, &committed)),
+                Ok((outcome, committed)) => {
+                    consolidated.outcomes.push(self.release(item, outcome, &committed))
+                }
                 Err(error) => consolidated.failed.push(Failed { item, error }),
             }
         }
@@ -98,10 +103,12 @@ impl Consolidator {
     /// Preconscious: a frame per tensor, each an object that other memories may share.
     fn compress(&self, plan: &Plan<'_>, batch: &Batch) -> Result<Stored> {
         let work: Vec<_> = plan.item.tensors.iter().zip(&plan.digests).collect();
-        let tensors = lanes::each(&work, |&(tensor, digest)| self.compress_one(tensor, *digest, plan.policy, batch))?;
-        let (max_abs_error, rel_l2_error) = tensors.iter().fold((0.0, 0.0), |(abs, rel): (f64, f64), tensor| {
-            (abs.max(tensor.max_abs_error), rel.max(tensor.rel_l2_error))
-        });
+        let tensors =
+            lanes::each(&work, |&(tensor, digest)| self.compress_one(tensor, *digest, plan.policy, batch))?;
+        let (max_abs_error, rel_l2_error) =
+            tensors.iter().fold((0.0, 0.0), |(abs, rel): (f64, f64), tensor| {
+                (abs.max(tensor.max_abs_error), rel.max(tensor.rel_l2_error))
+            });
         Ok(Stored { tensors, sealed: None, max_abs_error, rel_l2_error })
     }
 
@@ -137,8 +144,12 @@ impl Consolidator {
         context: &ProcessContext,
     ) -> Result<(Outcome, Committed)> {
         let layer = plan.classification.layer;
-        let mut memory =
-            NewMemory::new(plan.content_hash, LayerName::new(layer.as_str())?, &plan.item.kind, context.as_str());
+        let mut memory = NewMemory::new(
+            plan.content_hash,
+            LayerName::new(layer.as_str())?,
+            &plan.item.kind,
+            context.as_str(),
+        );
         memory.trauma_score = plan.classification.trauma_score;
         memory.bound = plan.policy.to_string();
         memory.original_bytes = plan.item.original_bytes();
@@ -162,7 +173,8 @@ impl Consolidator {
     /// damaged ones for whose sake it was written again, and nothing may be freed on their account.
     fn refers_to(&self, memory: &NewMemory) -> Result<()> {
         let kept = self.store.manifest(&memory.content_hash)?;
-        let mut objects: Vec<_> = kept.tensors.iter().map(|tensor| tensor.object).chain(kept.sealed).collect();
+        let mut objects: Vec<_> =
+            kept.tensors.iter().map(|tensor| tensor.object).chain(kept.sealed).collect();
         objects.sort_unstable();
         objects.dedup();
         if objects == memory.objects() { Ok(()) } else { Err(Error::StillDamaged(memory.content_hash)) }
@@ -206,7 +218,11 @@ impl Plan<'_> {
             bound: stored.bound.clone(),
             original_bytes: stored.original_bytes,
             stored_bytes,
-            ratio: if stored.original_bytes == 0 { 1.0 } else { stored_bytes as f64 / stored.original_bytes as f64 },
+            ratio: if stored.original_bytes == 0 {
+                1.0
+            } else {
+                stored_bytes as f64 / stored.original_bytes as f64
+            },
             max_abs_error: stored.max_abs_error,
             rel_l2_error: stored.rel_l2_error,
             tensors: self.item.tensors.len(),

@@ -87,13 +87,19 @@ mod tests {
     fn hash(layer: &str, kind: &str, bound: &str, signature: &[f32], tensors: &[Tensor]) -> ContentHash {
         let tensors = tensors
             .iter()
-            .map(|(name, shape, bytes)| TensorContent { name, dtype: "U8", shape, bytes_hash: blake3::hash(bytes) })
+            .map(|(name, shape, bytes)| TensorContent {
+                name,
+                dtype: "U8",
+                shape,
+                bytes_hash: blake3::hash(bytes),
+            })
             .collect();
         Content { layer, kind, bound, signature, tensors }.hash()
     }
 
     fn tensors() -> impl Strategy<Value = Vec<Tensor>> {
-        let tensor = (proptest::collection::vec(0..9_usize, 0..4), proptest::collection::vec(any::<u8>(), 0..20));
+        let tensor =
+            (proptest::collection::vec(0..9_usize, 0..4), proptest::collection::vec(any::<u8>(), 0..20));
         proptest::collection::btree_map("[a-c.]{1,4}", tensor, 1..6)
             .prop_map(|map| map.into_iter().map(|(name, (shape, bytes))| (name, shape, bytes)).collect())
     }

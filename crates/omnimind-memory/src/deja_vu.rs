@@ -99,11 +99,13 @@ impl Follower {
     fn apply(&mut self, change: Change) -> Result<()> {
         match change {
             Change::Added { memory, signature, traces } => self.add(&memory, signature, traces),
-            Change::Traced { content_hash, trace } => match self.index.add_trace(content_hash.as_bytes(), &trace.context) {
-                // Forgotten since; the change that says so follows.
-                Ok(_) | Err(IndexError::UnknownMemory { .. }) => Ok(()),
-                Err(error) => Err(error.into()),
-            },
+            Change::Traced { content_hash, trace } => {
+                match self.index.add_trace(content_hash.as_bytes(), &trace.context) {
+                    // Forgotten since; the change that says so follows.
+                    Ok(_) | Err(IndexError::UnknownMemory { .. }) => Ok(()),
+                    Err(error) => Err(error.into()),
+                }
+            }
             Change::Forgotten { content_hash } => {
                 self.index.remove(content_hash.as_bytes());
                 Ok(())
@@ -122,7 +124,11 @@ impl Follower {
             recallable: !memory.sealed,
             contexts: traces.into_iter().map(|trace| trace.context).collect(),
             signature,
-            ..Entry::new(*memory.content_hash.as_bytes(), &memory.kind, UNIX_EPOCH + Duration::from_millis(memory.stored_at))
+            ..Entry::new(
+                *memory.content_hash.as_bytes(),
+                &memory.kind,
+                UNIX_EPOCH + Duration::from_millis(memory.stored_at),
+            )
         };
         // A signature that this metric cannot compare was stored under another one: the memory then takes part in traces only.
         if self.index.insert(entry.clone()).is_err() {

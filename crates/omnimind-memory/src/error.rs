@@ -70,13 +70,17 @@ pub enum Error {
     )]
     StillDamaged(ContentHash),
     /// A device tensor changed between two readings, so what would be stored is no state it ever had.
-    #[error("tensor {tensor:?} changed while it was being consolidated; stop what writes to it, then try again")]
+    #[error(
+        "tensor {tensor:?} changed while it was being consolidated; stop what writes to it, then try again"
+    )]
     TensorChanged {
         /// The tensor.
         tensor: String,
     },
     /// A tensor is to be read from or written to a device, but the consolidator was built without one.
-    #[error("tensor {tensor:?} needs a GPU, but this consolidator was built without one; give it one with `builder().gpu(…)`")]
+    #[error(
+        "tensor {tensor:?} needs a GPU, but this consolidator was built without one; give it one with `builder().gpu(…)`"
+    )]
     NoGpu {
         /// The tensor.
         tensor: String,
@@ -206,7 +210,9 @@ impl Error {
         use softhair_compress::Error as Codec;
         let reason = match self {
             Self::Store(error) if error.is_damage() => error.to_string(),
-            Self::Codec { source: error @ (Codec::Damaged(_) | Codec::NotAFrame(_)), .. } => error.to_string(),
+            Self::Codec { source: error @ (Codec::Damaged(_) | Codec::NotAFrame(_)), .. } => {
+                error.to_string()
+            }
             other => return other,
         };
         Self::Damaged { content_hash, tensor: tensor.to_owned(), reason }

@@ -180,7 +180,8 @@ mod tests {
     #[test]
     fn a_state_dict_with_scalars_and_empty_tensors_is_accepted() {
         // R3, R17
-        let item = Item::new("model", vec![tensor("a", &[2, 3], 24), tensor("b", &[], 4), tensor("c", &[0, 7], 0)]);
+        let item =
+            Item::new("model", vec![tensor("a", &[2, 3], 24), tensor("b", &[], 4), tensor("c", &[0, 7], 0)]);
         item.check().unwrap();
         assert_eq!(item.original_bytes(), 28);
     }

@@ -78,7 +78,8 @@ pub use activation_index::{IndexConfig, Metric};
 pub use encrypted_unconscious::Recipient;
 pub use gpu_probe::{Allocation, DeviceMemory, GpuProbe, NoGpu, SimulatedGpu, WatermarkConfig, detect};
 pub use memory_store::{
-    ContentHash, Filter, GcReport, LayerName, Memory, MemorySummary, Stats, Store, Tensor, Trace, VerifyReport, Via,
+    ContentHash, Filter, GcReport, LayerName, Memory, MemorySummary, Stats, Store, Tensor, Trace,
+    VerifyReport, Via,
 };
 pub use softhair_compress::{DType, Family, FrameHeader, Policy, TensorView};
 pub use topic_classifier::{Classification, Classifier, ClassifierConfig, Layer, Signals, Weights};

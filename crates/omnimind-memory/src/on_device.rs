@@ -8,7 +8,8 @@ use memory_store::{ContentHash, Memory};
 use softhair_compress::DType;
 
 use crate::{
-    Consolidator, Error, NamedTensor, ProcessContext, Result, StillHeld, TensorStream, TraceWarning, source::TRANSFER_BYTES,
+    Consolidator, Error, NamedTensor, ProcessContext, Result, StillHeld, TensorStream, TraceWarning,
+    source::TRANSFER_BYTES,
 };
 
 /// A memory on the device.

@@ -52,8 +52,11 @@ impl Consolidator {
         let mut watermark = self.watermark.lock().unwrap_or_else(PoisonError::into_inner);
         let consolidate = watermark.should_consolidate(&memory);
         let (used, config) = (memory.used_fraction(), watermark.config());
-        let (verb, threshold) =
-            if consolidate { ("consolidate until", config.leave()) } else { ("nothing to do until", config.enter()) };
+        let (verb, threshold) = if consolidate {
+            ("consolidate until", config.leave())
+        } else {
+            ("nothing to do until", config.enter())
+        };
         Ok(Pressure {
             consolidate,
             device: self.device,

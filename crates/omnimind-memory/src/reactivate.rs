@@ -111,7 +111,14 @@ impl Consolidator {
         check_manifest(tensor, frame.header())?;
         let bytes = frame.decompress().map_err(from_codec)?;
         let FrameHeader { dtype, ref shape, max_abs_error, rel_l2_error, .. } = *frame.header();
-        Ok(OwnedTensor { name: tensor.name.clone(), dtype, shape: shape.clone(), bytes, max_abs_error, rel_l2_error })
+        Ok(OwnedTensor {
+            name: tensor.name.clone(),
+            dtype,
+            shape: shape.clone(),
+            bytes,
+            max_abs_error,
+            rel_l2_error,
+        })
     }
 
     fn stream<'s>(&self, memory: ContentHash, tensor: &'s Tensor) -> Result<TensorStream<'s>> {
@@ -138,7 +145,8 @@ impl Consolidator {
             Ok(_) => "it has been added".to_owned(),
             Err(error) => format!("it could not be added ({error})"),
         };
-        let message = format!("{context:?} was not in the activation trace of memory {content_hash}; {recorded}");
+        let message =
+            format!("{context:?} was not in the activation trace of memory {content_hash}; {recorded}");
         Some(TraceWarning { context: context.clone(), message })
     }
 }

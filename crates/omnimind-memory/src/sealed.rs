@@ -73,7 +73,9 @@ impl Consolidator {
         let (parts, frame) = pipe();
         let compress = || {
             let mut out = Performance::new(parts, head);
-            self.codec.compress_from(tensor.dtype, &tensor.shape, &mut source, plan.policy, &mut out).map(drop)
+            self.codec
+                .compress_from(tensor.dtype, &tensor.shape, &mut source, plan.policy, &mut out)
+                .map(drop)
         };
         let (compressed, sealed) = thread::scope(|scope| {
             let compressing = scope.spawn(compress);

@@ -30,8 +30,8 @@ fn overlapping(store: &str, worker: &str, items: &str) -> Result<(), Box<dyn Err
     let consolidator = Consolidator::builder().store(store).build()?;
     let model = minilm_slice()?;
     for at in 0..items {
-        let mut consolidated =
-            consolidator.consolidate(vec![overlapping_item(&model, worker, at)], &context(&format!("worker {worker}")));
+        let mut consolidated = consolidator
+            .consolidate(vec![overlapping_item(&model, worker, at)], &context(&format!("worker {worker}")));
         if let Some(failed) = consolidated.failed.pop() {
             return Err(failed.error.into());
         }
