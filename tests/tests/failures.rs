@@ -1,5 +1,7 @@
 //! A failure at any step leaves the item where it was, and nothing behind (R4).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+
 use std::{fs, path::Path};
 
 use end_to_end::{Rig, context, minilm_slice, upload};

@@ -1,5 +1,7 @@
 //! The main job on real weights: consolidate, free, find by similarity, bring back within the bound.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+
 use end_to_end::{Rig, context, minilm_slice, rel_l2, sentence_embeddings, upload};
 use omnimind_memory::{
     Consolidator, ErrorClass, GpuProbe, Item, Layer, LayerName, NamedTensor, Policy, ProcessContext, Signals,

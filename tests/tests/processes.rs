@@ -1,5 +1,7 @@
 //! Several processes on one store, and a disk that is full (R10, R11).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+
 use std::{
     collections::BTreeSet,
     path::Path,

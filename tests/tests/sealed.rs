@@ -1,5 +1,7 @@
 //! What was born of a failure: sealed whole, refused to the process that lived it, readable by the keyholder (R7, R19).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+
 use std::{fs, path::Path};
 
 use encrypted_unconscious::{BundleReader, Identity};

@@ -47,7 +47,7 @@ impl Consolidator {
         for item in items {
             match self.remember(&item, context) {
                 Ok((outcome, committed)) => {
-                    consolidated.outcomes.push(self.release(item, outcome, &committed))
+                    consolidated.outcomes.push(self.release(item, outcome, &committed));
                 }
                 Err(error) => consolidated.failed.push(Failed { item, error }),
             }

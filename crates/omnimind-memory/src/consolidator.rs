@@ -33,7 +33,6 @@ pub struct Consolidator {
 
 impl Consolidator {
     /// A consolidator is put together piece by piece; only the store is needed.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }

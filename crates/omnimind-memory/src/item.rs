@@ -139,9 +139,10 @@ impl<'a> NamedTensor<'a> {
             return Some(format!("has {} dimensions; at most {MAX_RANK} are supported", self.shape.len()));
         }
         let element = self.dtype.size_bytes() as u64;
-        let expected = match self.shape.contains(&0) {
-            true => Some(0),
-            false => self.shape.iter().try_fold(element, |bytes, &extent| bytes.checked_mul(extent as u64)),
+        let expected = if self.shape.contains(&0) {
+            Some(0)
+        } else {
+            self.shape.iter().try_fold(element, |bytes, &extent| bytes.checked_mul(extent as u64))
         };
         match expected {
             None => Some(format!("of shape {:?} has more bytes than can be counted", self.shape)),
