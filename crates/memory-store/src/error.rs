@@ -127,11 +127,11 @@ pub enum Error {
     UnknownMemory(ContentHash),
 
     /// A hash prefix that matches nothing.
-    #[error("no memory begins with {prefix}{}", nearest(near))]
+    #[error("no memory begins with {prefix}{}", alike(near))]
     UnknownPrefix {
         /// The prefix asked for.
         prefix: String,
-        /// The nearest hashes that share its first two digits.
+        /// Up to three memories that share its first two digits, in order of their hashes.
         near: Vec<ContentHash>,
     },
 
@@ -271,10 +271,10 @@ fn join(hashes: &[ContentHash]) -> String {
     hashes.iter().map(ContentHash::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn nearest(near: &[ContentHash]) -> String {
+fn alike(near: &[ContentHash]) -> String {
     if near.is_empty() {
         "; `list` shows the memories that there are".into()
     } else {
-        format!("; the nearest are {}", join(near))
+        format!("; with the same two digits begin {}", join(near))
     }
 }
