@@ -8,14 +8,15 @@
 //!
 //! This module does not decide whether the result is worth keeping; [`super::encode`] does.
 
-use super::huffman::Code;
-use super::lanes::{BLOCK, pack, shared_zeros, unpack};
+use super::huffman::{ALPHABET, Code};
+use super::lanes::{BLOCK, map, pack, shared_zeros, unpack};
 use super::reader::Reader;
-use super::streams::{Decoder, Encoder};
+use super::streams::{Decoder, Encoder, ROUND};
 use crate::{Error, Result};
 
 /// Blocks between two visits of the entropy coder; 8 × 128 symbols stay in L1.
 const GROUP: usize = 8;
+const _: () = assert!((GROUP * BLOCK).is_multiple_of(ROUND));
 /// Set where blocks say how wide their lanes are.
 const VARIED: u8 = 1;
 /// Most tails an element has.
@@ -67,54 +68,56 @@ struct Split {
     tails: [[u16; BLOCK]; MAX_TAILS],
 }
 
+impl Split {
+    const EMPTY: Self = Self { heads: [0; BLOCK], tails: [[0; BLOCK]; MAX_TAILS] };
+}
+
+/// The elements of a block as arrays of `N` bytes.
 #[inline(always)]
-fn split<L: Layout>(block: &[u8]) -> Split {
-    let mut out = Split { heads: [0; BLOCK], tails: [[0; BLOCK]; MAX_TAILS] };
+fn elements<const N: usize>(block: &[u8]) -> &[[u8; N]; BLOCK] {
+    block.as_chunks().0.first_chunk().unwrap_or(&[[0; N]; BLOCK])
+}
+
+#[inline(always)]
+fn split<L: Layout>(block: &[u8], out: &mut Split) {
+    let Split { heads, tails: [first, second, third] } = out;
     match L::BYTES {
         2 => {
-            for (head, bytes) in out.heads.iter_mut().zip(block.as_chunks::<2>().0) {
-                *head = u16::from_le_bytes(*bytes).rotate_left(1);
-            }
+            *heads = map(elements::<2>(block), |bytes| u16::from_le_bytes(bytes).rotate_left(1));
         }
         4 => {
-            for (index, bytes) in block.as_chunks::<4>().0.iter().take(BLOCK).enumerate() {
-                let bits = u32::from_le_bytes(*bytes);
-                out.heads[index] = ((bits >> 16) as u16).rotate_left(1);
-                out.tails[0][index] = bits as u16;
-            }
+            let elements = elements::<4>(block);
+            *heads = map(elements, |bytes| ((u32::from_le_bytes(bytes) >> 16) as u16).rotate_left(1));
+            *first = map(elements, |bytes| u32::from_le_bytes(bytes) as u16);
         }
         _ => {
-            for (index, bytes) in block.as_chunks::<8>().0.iter().take(BLOCK).enumerate() {
-                let bits = u64::from_le_bytes(*bytes);
-                out.heads[index] = ((bits >> 48) as u16).rotate_left(1);
-                out.tails[0][index] = (bits >> 32) as u16;
-                out.tails[1][index] = (bits >> 16) as u16;
-                out.tails[2][index] = bits as u16;
-            }
+            let elements = elements::<8>(block);
+            *heads = map(elements, |bytes| ((u64::from_le_bytes(bytes) >> 48) as u16).rotate_left(1));
+            *first = map(elements, |bytes| (u64::from_le_bytes(bytes) >> 32) as u16);
+            *second = map(elements, |bytes| (u64::from_le_bytes(bytes) >> 16) as u16);
+            *third = map(elements, |bytes| u64::from_le_bytes(bytes) as u16);
         }
     }
-    out
 }
 
 #[inline(always)]
 fn merge<L: Layout>(split: &Split, block: &mut [u8]) {
+    let Split { heads, tails: [first, second, third] } = split;
     match L::BYTES {
         2 => {
-            for (head, bytes) in split.heads.iter().zip(block.as_chunks_mut::<2>().0) {
+            for (bytes, head) in block.as_chunks_mut::<2>().0.iter_mut().zip(heads) {
                 *bytes = head.rotate_right(1).to_le_bytes();
             }
         }
         4 => {
-            for (index, bytes) in block.as_chunks_mut::<4>().0.iter_mut().take(BLOCK).enumerate() {
-                let head = u32::from(split.heads[index].rotate_right(1));
-                *bytes = (head << 16 | u32::from(split.tails[0][index])).to_le_bytes();
+            for ((bytes, head), tail) in block.as_chunks_mut::<4>().0.iter_mut().zip(heads).zip(first) {
+                *bytes = (u32::from(head.rotate_right(1)) << 16 | u32::from(*tail)).to_le_bytes();
             }
         }
         _ => {
             for (index, bytes) in block.as_chunks_mut::<8>().0.iter_mut().take(BLOCK).enumerate() {
-                let head = u64::from(split.heads[index].rotate_right(1));
-                let high = head << 16 | u64::from(split.tails[0][index]);
-                let low = u64::from(split.tails[1][index]) << 16 | u64::from(split.tails[2][index]);
+                let high = u64::from(heads[index].rotate_right(1)) << 16 | u64::from(first[index]);
+                let low = u64::from(second[index]) << 16 | u64::from(third[index]);
                 *bytes = (high << 32 | low).to_le_bytes();
             }
         }
@@ -130,25 +133,26 @@ struct Survey {
 
 #[inline(always)]
 fn rests<L: Layout>(heads: &[u16; BLOCK]) -> [u16; BLOCK] {
-    heads.map(|head| head & ((1 << L::REST_BITS) - 1))
+    map(heads, |head| head & ((1 << L::REST_BITS) - 1))
 }
 
 #[inline(always)]
 fn survey<L: Layout>(bytes: &[u8]) -> Survey {
     // Four tables: equal neighbours would wait for each other's count.
-    let mut counts = [[0u32; 1 << 12]; 4];
+    let mut counts = [[0u32; ALPHABET]; 4];
     let mut varied = false;
+    let mut taken = Split::EMPTY;
     let mut blocks = bytes.chunks_exact(BLOCK * L::BYTES);
     for block in &mut blocks {
-        let split = split::<L>(block);
-        let symbols = split.heads.map(|head| head >> (16 - L::SYMBOL_BITS));
+        split::<L>(block, &mut taken);
+        let symbols = map(&taken.heads, |head| head >> (16 - L::SYMBOL_BITS));
         for four in symbols.as_chunks::<4>().0 {
             for (table, symbol) in counts.iter_mut().zip(four) {
-                table[usize::from(*symbol) % (1 << 12)] += 1;
+                table[usize::from(*symbol) % ALPHABET] += 1;
             }
         }
-        varied |= shared_zeros(&rests::<L>(&split.heads), L::REST_BITS) > 0;
-        for tail in &split.tails[..L::TAILS] {
+        varied |= shared_zeros(&rests::<L>(&taken.heads), L::REST_BITS) > 0;
+        for tail in &taken.tails[..L::TAILS] {
             varied |= shared_zeros(tail, TAIL_BITS) > 0;
         }
     }
@@ -190,17 +194,18 @@ pub(super) fn encode<L: Layout>(bytes: &[u8], scratch: &mut Vec<u8>, out: &mut V
     out.push(if survey.varied { VARIED } else { 0 });
     code.write(out);
     let lengths_at = encoder.reserve_lengths(out);
+    let mut taken = Split::EMPTY;
     for group in bytes.chunks(GROUP * BLOCK * L::BYTES) {
         let mut symbols = [0u16; GROUP * BLOCK];
         let mut blocks = group.chunks_exact(BLOCK * L::BYTES);
         let mut count = 0;
         for block in &mut blocks {
-            let split = split::<L>(block);
-            for (symbol, head) in symbols[count..].iter_mut().zip(&split.heads) {
+            split::<L>(block, &mut taken);
+            for (symbol, head) in symbols[count..].iter_mut().zip(&taken.heads) {
                 *symbol = head >> (16 - L::SYMBOL_BITS);
             }
             count += BLOCK;
-            pack_block::<L>(&split, survey.varied, out);
+            pack_block::<L>(&taken, survey.varied, out);
         }
         for element in blocks.remainder().chunks_exact(L::BYTES) {
             let head = head_of(element);
@@ -264,6 +269,7 @@ pub(super) fn decode<L: Layout>(reader: &mut Reader<'_>, out: &mut [u8]) -> Resu
     let head = |entry: u16| {
         if L::RANKED { present[usize::from(entry >> 6)] << (16 - L::SYMBOL_BITS) } else { entry & mask }
     };
+    let mut taken = Split::EMPTY;
     for group in out.chunks_mut(GROUP * BLOCK * L::BYTES) {
         let mut entries = [0u16; GROUP * BLOCK];
         let entries = &mut entries[..group.len() / L::BYTES];
@@ -271,11 +277,11 @@ pub(super) fn decode<L: Layout>(reader: &mut Reader<'_>, out: &mut [u8]) -> Resu
         let (symbols, symbols_left) = entries.as_chunks::<BLOCK>();
         let mut blocks = group.chunks_exact_mut(BLOCK * L::BYTES);
         for (block, symbols) in (&mut blocks).zip(symbols) {
-            let mut split = unpack_block::<L>(reader, varied)?;
-            for (slot, entry) in split.heads.iter_mut().zip(symbols) {
+            unpack_block::<L>(reader, varied, &mut taken)?;
+            for (slot, entry) in taken.heads.iter_mut().zip(symbols) {
                 *slot |= head(*entry);
             }
-            merge::<L>(&split, block);
+            merge::<L>(&taken, block);
         }
         for (element, entry) in blocks.into_remainder().chunks_exact_mut(L::BYTES).zip(symbols_left) {
             let rest = u16::from(reader.u8()?);
@@ -293,14 +299,13 @@ pub(super) fn decode<L: Layout>(reader: &mut Reader<'_>, out: &mut [u8]) -> Resu
 
 /// The tails of a block, and its rests in place of heads.
 #[inline(always)]
-fn unpack_block<L: Layout>(reader: &mut Reader<'_>, varied: bool) -> Result<Split> {
-    let mut split = Split { heads: [0; BLOCK], tails: [[0; BLOCK]; MAX_TAILS] };
+fn unpack_block<L: Layout>(reader: &mut Reader<'_>, varied: bool, split: &mut Split) -> Result<()> {
     if !varied {
-        split.heads = unpack(reader, 0, L::REST_BITS)?;
+        unpack(reader, 0, L::REST_BITS, &mut split.heads)?;
         for tail in &mut split.tails[..L::TAILS] {
-            *tail = unpack(reader, 0, TAIL_BITS)?;
+            unpack(reader, 0, TAIL_BITS, tail)?;
         }
-        return Ok(split);
+        return Ok(());
     }
     let mut codes = [0u8; 1 + MAX_TAILS];
     for pair in codes.chunks_mut(2).take(L::TAILS / 2 + 1) {
@@ -314,10 +319,10 @@ fn unpack_block<L: Layout>(reader: &mut Reader<'_>, varied: bool) -> Result<Spli
     if width > L::REST_BITS {
         return Err(Error::Damaged("exact chunk has a lane that is too wide"));
     }
-    split.heads = unpack(reader, L::REST_BITS - width, width)?;
+    unpack(reader, L::REST_BITS - width, width, &mut split.heads)?;
     for (code, tail) in codes[1..].iter().zip(&mut split.tails[..L::TAILS]) {
         let width = width_of(*code, TAIL_BITS);
-        *tail = unpack(reader, TAIL_BITS - width, width)?;
+        unpack(reader, TAIL_BITS - width, width, tail)?;
     }
-    Ok(split)
+    Ok(())
 }

@@ -9,8 +9,10 @@ use crate::{Error, Result};
 
 /// Longest code in bits. 12 costs 0.002 bits a symbol less than 11 on weights and still fits a table into L1.
 pub(super) const MAX_BITS: u32 = 12;
-/// Entries of a decoding table, and the most symbols an alphabet may have.
+/// Entries of a decoding table.
 pub(super) const TABLE: usize = 1 << MAX_BITS;
+/// Most symbols an alphabet may have.
+pub(super) const ALPHABET: usize = 1 << 12;
 /// Low bits of a decoding entry that hold the code length; six, because x86 shifts count modulo 64.
 const LENGTH_FIELD: u32 = 6;
 /// Most different symbols in one code: what the upper bits of a decoding entry can tell apart.
@@ -24,7 +26,7 @@ const SHORT_RUN_MIN: usize = 2;
 const LONG_RUN_MIN: usize = SHORT_RUN_MIN + 16;
 const LONG_RUN_MAX: usize = LONG_RUN_MIN + 255;
 
-/// A code over an alphabet of up to [`TABLE`] symbols.
+/// A code over an alphabet of up to [`ALPHABET`] symbols.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Code {
     /// Only this symbol occurs: it takes no bits at all.
@@ -94,7 +96,7 @@ impl Code {
     pub(super) fn read(reader: &mut Reader<'_>, alphabet: usize) -> Result<Self> {
         let (first, last) = (reader.u16()?, reader.u16()?);
         let (start, end) = (usize::from(first), usize::from(last));
-        if start > end || end >= alphabet || alphabet > TABLE {
+        if start > end || end >= alphabet || alphabet > ALPHABET {
             return Err(Error::Damaged("code table names symbols outside its alphabet"));
         }
         if start == end {
@@ -130,11 +132,13 @@ impl Code {
         Ok(Self::Lengths(lengths))
     }
 
-    /// For each symbol, its code shifted up by 8, and the length in the low 8 bits.
-    pub(super) fn encoding(&self) -> Box<[u32; TABLE]> {
-        let mut table = zeroed();
+    /// For each symbol, its code in the highest bits, and the length in the low 8 bits.
+    pub(super) fn encoding(&self) -> Box<[u64; ALPHABET]> {
+        let mut table = Box::new([0; ALPHABET]);
         if let Self::Lengths(lengths) = self {
-            for_each_code(lengths, |symbol, code, length| table[symbol] = code << 8 | u32::from(length));
+            for_each_code(lengths, |symbol, code, length| {
+                table[symbol] = u64::from(code) << (64 - u32::from(length)) | u64::from(length);
+            });
         }
         table
     }
@@ -172,10 +176,6 @@ impl Code {
             }
         }
     }
-}
-
-fn zeroed() -> Box<[u32; TABLE]> {
-    Box::new([0; TABLE])
 }
 
 /// Calls `each(symbol, bit-reversed code, length)` in canonical order. Lengths are at most [`MAX_BITS`].

@@ -9,6 +9,16 @@ use crate::Result;
 /// Values in a block.
 pub(super) const BLOCK: usize = 128;
 
+/// `[T; BLOCK]::map` is not vectorised; this is.
+#[inline(always)]
+pub(super) fn map<T: Copy, U: Copy + Default>(values: &[T; BLOCK], change: impl Fn(T) -> U) -> [U; BLOCK] {
+    let mut out = [U::default(); BLOCK];
+    for (slot, value) in out.iter_mut().zip(values) {
+        *slot = change(*value);
+    }
+    out
+}
+
 /// Zero bits at the low end that all values share, counted up to `width`.
 #[inline(always)]
 pub(super) fn shared_zeros(values: &[u16; BLOCK], width: u32) -> u32 {
@@ -30,96 +40,125 @@ pub(super) fn pack(values: &[u16; BLOCK], shift: u32, width: u32, out: &mut Vec<
     }
     let mut shift = shift;
     if width & 8 != 0 {
-        out.extend_from_slice(&values.map(|value| (value >> shift) as u8));
+        out.extend_from_slice(&map(values, |value| (value >> shift) as u8));
         shift += 8;
     }
     if width & 7 == 0 {
         return;
     }
-    let low = values.map(|value| (value >> shift) as u8);
+    let low = words::<{ BLOCK / 8 }>(&map(values, |value| (value >> shift) as u8));
     let mut shift = 0;
     if width & 4 != 0 {
-        let mut bytes = [0u8; BLOCK / 2];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = low[index] & 15 | low[index + BLOCK / 2] << 4;
-        }
-        out.extend_from_slice(&bytes);
+        out.extend_from_slice(join::<2>(&low, shift, &mut [0; BLOCK]));
         shift += 4;
     }
     if width & 2 != 0 {
-        let mut bytes = [0u8; BLOCK / 4];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            for part in 0..4 {
-                *byte |= (low[index + part * (BLOCK / 4)] >> shift & 3) << (2 * part);
-            }
-        }
-        out.extend_from_slice(&bytes);
+        out.extend_from_slice(join::<4>(&low, shift, &mut [0; BLOCK]));
         shift += 2;
     }
     if width & 1 != 0 {
-        let mut bytes = [0u8; BLOCK / 8];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            for part in 0..8 {
-                *byte |= (low[index + part * (BLOCK / 8)] >> shift & 1) << part;
-            }
-        }
-        out.extend_from_slice(&bytes);
+        out.extend_from_slice(join::<8>(&low, shift, &mut [0; BLOCK]));
     }
 }
 
-/// Reads what [`pack`] wrote; values come back shifted up by `shift`.
+/// Eight values of up to 8 bits at once.
+type Words = [u64; BLOCK / 8];
+
 #[inline(always)]
-pub(super) fn unpack(reader: &mut Reader<'_>, shift: u32, width: u32) -> Result<[u16; BLOCK]> {
-    let mut values = [0u16; BLOCK];
+fn words<const N: usize>(bytes: &[u8]) -> [u64; N] {
+    let mut out = [0; N];
+    for (word, eight) in out.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_le_bytes(*eight);
+    }
+    out
+}
+
+/// In each byte, the low `8 / parts` bits.
+const fn low_bits(parts: usize) -> u64 {
+    (0xFF >> (8 - 8 / parts)) * 0x0101_0101_0101_0101
+}
+
+/// Joins `PARTS` times `8 / PARTS` bits from above `shift` into a byte.
+#[inline(always)]
+fn join<'a, const PARTS: usize>(low: &Words, shift: u32, bytes: &'a mut [u8; BLOCK]) -> &'a [u8] {
+    let count = BLOCK / 8 / PARTS;
+    let mut joined: Words = [0; BLOCK / 8];
+    for (part, words) in low.chunks_exact(count).enumerate() {
+        for (slot, word) in joined.iter_mut().zip(words) {
+            *slot |= (word >> shift & low_bits(PARTS)) << (part * 8 / PARTS);
+        }
+    }
+    for (eight, word) in bytes.as_chunks_mut().0.iter_mut().zip(joined) {
+        *eight = word.to_le_bytes();
+    }
+    &bytes[..8 * count]
+}
+
+/// Undoes [`join`].
+#[inline(always)]
+fn part<const PARTS: usize>(joined: &[u8], shift: u32, low: &mut Words) {
+    let count = BLOCK / 8 / PARTS;
+    let joined = words::<{ BLOCK / 8 }>(joined);
+    for (part, words) in low.chunks_exact_mut(count).enumerate() {
+        for (slot, word) in words.iter_mut().zip(joined) {
+            *slot |= (word >> (part * 8 / PARTS) & low_bits(PARTS)) << shift;
+        }
+    }
+}
+
+/// Reads what [`pack`] wrote into `values`, shifted up by `shift`.
+#[inline(always)]
+pub(super) fn unpack(
+    reader: &mut Reader<'_>,
+    shift: u32,
+    width: u32,
+    values: &mut [u16; BLOCK],
+) -> Result<()> {
     if width >= 16 {
         let bytes = reader.array::<{ 2 * BLOCK }>()?;
         for (value, pair) in values.iter_mut().zip(bytes.as_chunks::<2>().0) {
             *value = u16::from_le_bytes(*pair);
         }
-        return Ok(values);
+        return Ok(());
     }
-    let mut low_shift = 0;
+    let mut low = [0u8; BLOCK];
     if width & 8 != 0 {
-        values = reader.array::<BLOCK>()?.map(u16::from);
-        low_shift = 8;
-    }
-    if width & 7 != 0 {
-        let low = unpack_low(reader, width)?;
-        for (value, low) in values.iter_mut().zip(low) {
-            *value |= u16::from(low) << low_shift;
+        let bytes = reader.array::<BLOCK>()?;
+        if width & 7 != 0 {
+            unpack_low(reader, width, &mut low)?;
+        }
+        for index in 0..BLOCK {
+            values[index] = (u16::from(bytes[index]) | u16::from(low[index]) << 8) << shift;
+        }
+    } else if width == 0 {
+        values.fill(0);
+    } else {
+        unpack_low(reader, width, &mut low)?;
+        for index in 0..BLOCK {
+            values[index] = u16::from(low[index]) << shift;
         }
     }
-    Ok(values.map(|value| value << shift))
+    Ok(())
 }
 
+/// The parts of 4, 2 and 1 bits.
 #[inline(always)]
-fn unpack_low(reader: &mut Reader<'_>, width: u32) -> Result<[u8; BLOCK]> {
-    let mut low = [0u8; BLOCK];
+fn unpack_low(reader: &mut Reader<'_>, width: u32, bytes: &mut [u8; BLOCK]) -> Result<()> {
+    let mut low: Words = [0; BLOCK / 8];
     let mut shift = 0;
     if width & 4 != 0 {
-        let bytes = reader.array::<{ BLOCK / 2 }>()?;
-        for (index, byte) in bytes.iter().enumerate() {
-            low[index] = byte & 15;
-            low[index + BLOCK / 2] = byte >> 4;
-        }
+        part::<2>(reader.array::<{ BLOCK / 2 }>()?, shift, &mut low);
         shift += 4;
     }
     if width & 2 != 0 {
-        let bytes = reader.array::<{ BLOCK / 4 }>()?;
-        for part in 0..4 {
-            for (index, byte) in bytes.iter().enumerate() {
-                low[index + part * (BLOCK / 4)] |= (byte >> (2 * part) & 3) << shift;
-            }
-        }
+        part::<4>(reader.array::<{ BLOCK / 4 }>()?, shift, &mut low);
         shift += 2;
     }
     if width & 1 != 0 {
-        let bytes = reader.array::<{ BLOCK / 8 }>()?;
-        for part in 0..8 {
-            for (index, byte) in bytes.iter().enumerate() {
-                low[index + part * (BLOCK / 8)] |= (byte >> part & 1) << shift;
-            }
-        }
+        part::<8>(reader.array::<{ BLOCK / 8 }>()?, shift, &mut low);
     }
-    Ok(low)
+    for (eight, word) in bytes.as_chunks_mut().0.iter_mut().zip(low) {
+        *eight = word.to_le_bytes();
+    }
+    Ok(())
 }

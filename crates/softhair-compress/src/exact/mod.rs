@@ -4,6 +4,9 @@
 //! [`choose`] finds out whether something else (byte planes, differences, zstd, taking out zeros) is smaller.
 //! The same chunk gives the same bytes on every machine. This module knows nothing of frames or error bounds.
 
+// What `simd` compiles twice must be inlined into both forms, or it is compiled for the baseline only.
+#![allow(clippy::inline_always)]
+
 mod choose;
 mod float;
 mod huffman;
@@ -83,7 +86,7 @@ fn encode_at(level: Level, dtype: DType, bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 fn decode_at(level: Level, dtype: DType, payload: &[u8], out: &mut [u8]) -> Result<()> {
-    if out.len() % dtype.size_bytes() != 0 {
+    if !out.len().is_multiple_of(dtype.size_bytes()) {
         return Err(Error::Damaged("exact chunk ends within an element"));
     }
     let mut reader = Reader::new(payload);

@@ -1,10 +1,10 @@
 //! Integers, masks, and floats that behave like them: byte planes, optionally of differences, each plane
 //! constant, raw, Huffman-coded or through zstd, whichever is smallest.
 
-use super::huffman::{Code, TABLE};
+use super::huffman::Code;
 use super::reader::{Reader, write_length};
 use super::simd::Level;
-use super::streams::{Decoder, Encoder};
+use super::streams::{Decoder, Encoder, ROUND};
 use super::zstandard;
 use crate::{Error, Result};
 
@@ -13,8 +13,8 @@ const SAME: u8 = 1;
 const HUFFMAN: u8 = 2;
 const ZSTD: u8 = 3;
 /// Symbols handed to the entropy coder at once.
-const GROUP: usize = 1024;
-const ALPHABET: usize = 256;
+const GROUP: usize = 32 * ROUND;
+const BYTES: usize = 256;
 /// Decoding entries hold a byte in their upper half.
 const BYTE_SHIFT: u32 = 8;
 
@@ -126,8 +126,8 @@ fn decode_plane(level: Level, reader: &mut Reader<'_>, plane: &mut [u8]) -> Resu
     Ok(())
 }
 
-fn count(plane: &[u8]) -> [u32; ALPHABET] {
-    let mut counts = [[0u32; ALPHABET]; 4];
+fn count(plane: &[u8]) -> [u32; BYTES] {
+    let mut counts = [[0u32; BYTES]; 4];
     let (fours, rest) = plane.as_chunks::<4>();
     for four in fours {
         for (table, byte) in counts.iter_mut().zip(four) {
@@ -166,8 +166,7 @@ pub(super) fn huffman_encode(plane: &[u8], scratch: &mut Vec<u8>, out: &mut Vec<
 /// Fills a plane from what [`huffman_encode`] wrote.
 #[inline(always)]
 pub(super) fn huffman_decode(reader: &mut Reader<'_>, plane: &mut [u8]) -> Result<()> {
-    const _: () = assert!(ALPHABET <= TABLE);
-    let code = Code::read(reader, ALPHABET)?;
+    let code = Code::read(reader, BYTES)?;
     let mut decoder = Decoder::new(&code, plane.len(), reader, |symbol, _| symbol << BYTE_SHIFT)?;
     for group in plane.chunks_mut(GROUP) {
         let mut entries = [0u16; GROUP];

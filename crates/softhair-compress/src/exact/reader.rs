@@ -2,7 +2,11 @@
 
 use crate::{Error, Result};
 
-const TOO_SHORT: Error = Error::Damaged("exact chunk ends too early");
+/// Built only when it is needed: a ready-made error would have to be dropped on every good read.
+#[cold]
+fn too_short() -> Error {
+    Error::Damaged("exact chunk ends too early")
+}
 
 /// What is left of a payload.
 #[derive(Clone, Debug)]
@@ -17,14 +21,14 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(count).ok_or(TOO_SHORT)?;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or_else(too_short)?;
         self.rest = rest;
         Ok(taken)
     }
 
     /// Takes `count` bytes from the end.
     pub(super) fn take_back(&mut self, count: usize) -> Result<&'a [u8]> {
-        let middle = self.rest.len().checked_sub(count).ok_or(TOO_SHORT)?;
+        let middle = self.rest.len().checked_sub(count).ok_or_else(too_short)?;
         let (rest, taken) = self.rest.split_at(middle);
         self.rest = rest;
         Ok(taken)
@@ -32,7 +36,7 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(super) fn array<const N: usize>(&mut self) -> Result<&'a [u8; N]> {
-        let (taken, rest) = self.rest.split_first_chunk().ok_or(TOO_SHORT)?;
+        let (taken, rest) = self.rest.split_first_chunk().ok_or_else(too_short)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -53,7 +57,7 @@ impl<'a> Reader<'a> {
             let byte = self.u8()?;
             value |= u64::from(byte & 127) << shift;
             if byte < 128 {
-                return usize::try_from(value).map_err(|_| TOO_SHORT);
+                return usize::try_from(value).map_err(|_| too_short());
             }
         }
         Err(Error::Damaged("exact chunk has a length without end"))

@@ -5,7 +5,7 @@ use crate::DType;
 
 const RUNS: usize = 8;
 /// Elements of a run; neighbours, so that repetition and smoothness show.
-const RUN: usize = 256;
+const RUN: usize = 128;
 const SLOTS: usize = 4096;
 
 /// Signs of structure.
@@ -27,66 +27,93 @@ impl Signs {
     }
 }
 
-/// Looks at up to 2,048 elements.
+/// Looks at up to 1,024 elements.
 pub(super) fn signs(dtype: DType, bytes: &[u8]) -> Signs {
-    let element = dtype.size_bytes();
-    let count = bytes.len() / element;
     let mantissa = mantissa_bits(dtype);
+    match dtype.size_bytes() {
+        1 => signs_of::<1>(mantissa, bytes),
+        2 => signs_of::<2>(mantissa, bytes),
+        4 => signs_of::<4>(mantissa, bytes),
+        _ => signs_of::<8>(mantissa, bytes),
+    }
+}
+
+/// What has been counted so far.
+#[derive(Default)]
+struct Tally {
+    elements: u64,
+    zeros: u64,
+    words: u64,
+    repeated: u64,
+    changes: u64,
+    change_bits: u64,
+    /// Pairs of elements of one run that agree in their lowest bits, and how many would by chance.
+    collisions: u64,
+    expected: u64,
+}
+
+fn signs_of<const N: usize>(mantissa: Option<u32>, bytes: &[u8]) -> Signs {
+    let elements = bytes.as_chunks::<N>().0;
     let mut seen = [0u32; SLOTS];
-    let (mut words, mut repeated, mut zeros, mut elements) = (0, 0, 0, 0);
-    let (mut change_bits, mut changes) = (0u64, 0u64);
-    let (mut collisions, mut expected) = (0u64, 0u64);
-    let runs = if count <= RUNS * RUN { 1 } else { RUNS };
-    let run = if runs == 1 { count } else { RUN };
-    for index in 0..runs {
-        let start = (count - run) * index / RUNS.max(2).min(runs.max(2)) * element;
-        let piece = &bytes[start..start + run * element];
-        for word in piece.as_chunks::<8>().0 {
-            let mixed = u64::from_le_bytes(*word).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            let (slot, tag) = ((mixed >> 52) as usize, (mixed >> 20) as u32);
-            words += 1;
-            repeated += u32::from(seen[slot] == tag);
-            seen[slot] = tag;
-        }
-        let mut any = 0;
-        let mut before = None;
-        for value in piece.chunks_exact(element).map(read) {
-            elements += 1;
-            zeros += u32::from(value == 0);
-            any |= value;
-            if let Some(before) = before {
-                change_bits +=
-                    u64::from(64 - (value as i64).wrapping_sub(before as i64).unsigned_abs().leading_zeros());
-                changes += 1;
-            }
-            before = Some(value);
-        }
-        if let Some(mantissa) = mantissa {
-            let zero_bits = any.trailing_zeros().min(mantissa);
-            let width = (mantissa - zero_bits).min(8);
-            let mut counts = [0u32; 256];
-            for value in piece.chunks_exact(element).map(read) {
-                counts[((value >> zero_bits) & ((1 << width) - 1)) as usize] += 1;
-            }
-            collisions += counts
-                .iter()
-                .map(|count| u64::from(*count) * u64::from(count.saturating_sub(1)))
-                .sum::<u64>();
-            expected += (run as u64 * (run as u64).saturating_sub(1)) >> width;
+    let mut tally = Tally::default();
+    if elements.len() <= RUNS * RUN {
+        look_at_run(elements, mantissa, &mut seen, &mut tally);
+    } else {
+        for run in 0..RUNS {
+            let start = (elements.len() - RUN) / (RUNS - 1) * run;
+            look_at_run(&elements[start..start + RUN], mantissa, &mut seen, &mut tally);
         }
     }
     Signs {
-        repeats: repeated * 16 > words,
-        zeros: zeros * 16 > elements,
-        smooth: mantissa.is_some_and(|bits| changes > 0 && change_bits < changes * u64::from(bits - 2)),
-        uneven: mantissa.is_some() && collisions * 2 > expected * 3,
+        repeats: tally.repeated * 16 > tally.words,
+        zeros: tally.zeros * 16 > tally.elements,
+        smooth: mantissa
+            .is_some_and(|bits| tally.changes > 0 && tally.change_bits < tally.changes * u64::from(bits - 2)),
+        uneven: mantissa.is_some() && tally.collisions * 2 > tally.expected * 3 + 16,
+    }
+}
+
+fn look_at_run<const N: usize>(
+    run: &[[u8; N]],
+    mantissa: Option<u32>,
+    seen: &mut [u32; SLOTS],
+    tally: &mut Tally,
+) {
+    for word in run.as_flattened().as_chunks::<8>().0 {
+        let mixed = u64::from_le_bytes(*word).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let (slot, tag) = ((mixed >> 52) as usize, (mixed >> 20) as u32);
+        tally.words += 1;
+        tally.repeated += u64::from(seen[slot] == tag);
+        seen[slot] = tag;
+    }
+    let mut any = 0;
+    let mut before = run.first().map_or(0, read);
+    for value in run.iter().map(read) {
+        tally.zeros += u64::from(value == 0);
+        any |= value;
+        let change = (value as i64).wrapping_sub(before as i64).unsigned_abs();
+        tally.change_bits += u64::from(64 - change.leading_zeros());
+        before = value;
+    }
+    tally.elements += run.len() as u64;
+    tally.changes += run.len().saturating_sub(1) as u64;
+    if let Some(mantissa) = mantissa {
+        let zero_bits = any.trailing_zeros().min(mantissa);
+        let width = (mantissa - zero_bits).min(8);
+        let mut counts = [0u32; 256];
+        for value in run.iter().map(read) {
+            let slot = &mut counts[(value >> zero_bits & ((1 << width) - 1)) as usize];
+            tally.collisions += u64::from(*slot);
+            *slot += 1;
+        }
+        tally.expected += ((run.len() * run.len().saturating_sub(1) / 2) >> width) as u64;
     }
 }
 
 /// An element's bits, zero-extended.
-fn read(element: &[u8]) -> u64 {
+fn read<const N: usize>(element: &[u8; N]) -> u64 {
     let mut bytes = [0; 8];
-    bytes[..element.len()].copy_from_slice(element);
+    bytes[..N].copy_from_slice(element);
     u64::from_le_bytes(bytes)
 }
 

@@ -31,7 +31,7 @@ pub(super) fn count(mask: &[u8]) -> usize {
 
 /// Puts the elements that are not zero where the mask says. `others` holds as many as [`count`] found.
 pub(super) fn merge(element: usize, mask: &[u8], others: &[u8], out: &mut [u8]) -> Result<()> {
-    const WRONG: Error = Error::Damaged("a zero mask names elements outside its chunk");
+    let wrong = || Error::Damaged("a zero mask names elements outside its chunk");
     let mut others = others.chunks_exact(element);
     let mut padding = 0;
     for (eight, bits) in out.chunks_mut(8 * element).zip(mask) {
@@ -40,11 +40,11 @@ pub(super) fn merge(element: usize, mask: &[u8], others: &[u8], out: &mut [u8]) 
             if bits & 1 == 0 {
                 slot.fill(0);
             } else {
-                slot.copy_from_slice(others.next().ok_or(WRONG)?);
+                slot.copy_from_slice(others.next().ok_or_else(wrong)?);
             }
             bits >>= 1;
         }
         padding |= if eight.len() == 8 * element { 0 } else { bits };
     }
-    if padding == 0 { Ok(()) } else { Err(WRONG) }
+    if padding == 0 { Ok(()) } else { Err(wrong()) }
 }

@@ -4,7 +4,7 @@
 //! A reader holds 63 bits with a marker bit above them: shifting out codes lets the marker sink, so the number
 //! of leading zeros counts what was consumed and no counter is kept per symbol.
 
-use super::huffman::{Code, MAX_BITS, TABLE};
+use super::huffman::{ALPHABET, Code, MAX_BITS, TABLE};
 use super::reader::Reader;
 use crate::{Error, Result};
 
@@ -13,38 +13,59 @@ pub(super) const STREAMS: usize = 8;
 /// Codes taken between two refills: 4 × 12 bits fit the 56 bits that a refill guarantees.
 const BURST: usize = 4;
 /// Symbols that one pass over all streams takes.
-const ROUND: usize = STREAMS * BURST;
+pub(super) const ROUND: usize = STREAMS * BURST;
 const _: () = assert!(BURST as u32 * MAX_BITS <= 56);
 
+/// The newest code is at the top of `held`; those before were shifted down to make room, so that appending is a shift
+/// and an or by the same table entry, and no code needs to be moved to its place.
 #[derive(Clone, Copy, Default)]
 struct BitWriter {
     held: u64,
-    bits: u32,
+    /// Bits held that are not written yet, in the low 8 bits; above them, anything.
+    bits: u64,
     at: usize,
 }
 
 impl BitWriter {
+    /// The length in the entry's low 8 bits is left where it is: it never rises above bit 7, and what is written
+    /// starts at bit 9 or higher.
     #[inline(always)]
-    fn push(&mut self, entry: u32) {
-        self.held |= u64::from(entry >> 8) << self.bits;
-        self.bits += entry & 255;
+    fn push(&mut self, entry: u64) {
+        self.held = self.held >> (entry & 63) | entry;
+        self.bits = self.bits.wrapping_add(entry);
     }
 
     /// Writes whole bytes; less than eight bits stay held.
     #[inline(always)]
     fn flush(&mut self, buffer: &mut [u8]) {
+        let bits = self.bits & 255;
+        let word = self.held >> ((64 - bits) & 63);
         if let Some(window) = buffer.get_mut(self.at..self.at + 8) {
-            window.copy_from_slice(&self.held.to_le_bytes());
+            window.copy_from_slice(&word.to_le_bytes());
         }
-        self.at += self.bits as usize >> 3;
-        self.held >>= self.bits & !7;
-        self.bits &= 7;
+        self.at += bits as usize >> 3;
+        self.bits = bits & 7;
+    }
+
+    /// Bytes that the stream takes once flushed.
+    fn length(&self) -> usize {
+        self.at + (self.bits & 255).div_ceil(8) as usize
+    }
+
+    /// Writes the last bits, filled up with zeros.
+    fn finish(&mut self, buffer: &mut [u8]) {
+        if self.bits & 255 > 0 {
+            self.flush(buffer);
+        }
+        if self.bits > 0 {
+            buffer[self.at] = (self.held >> (64 - self.bits)) as u8;
+        }
     }
 }
 
 /// Writes symbols in a given code.
 pub(super) struct Encoder {
-    table: Box<[u32; TABLE]>,
+    table: Box<[u64; ALPHABET]>,
     writers: [BitWriter; STREAMS],
     buffer: Vec<u8>,
     /// Bytes of `buffer` that each stream has for itself.
@@ -83,7 +104,7 @@ impl Encoder {
         }
     }
 
-    /// Appends symbols; only the last call may bring a number that is not a multiple of 32.
+    /// Appends symbols; only the last call may bring a number that is not a multiple of [`ROUND`].
     #[inline(always)]
     pub(super) fn push(&mut self, symbols: &[u16]) {
         let (rounds, rest) = symbols.as_chunks::<ROUND>();
@@ -91,12 +112,12 @@ impl Encoder {
             let mut writer = self.writers[stream];
             for round in rounds {
                 for step in 0..BURST {
-                    writer.push(self.table[usize::from(round[step * STREAMS + stream]) % TABLE]);
+                    writer.push(self.table[usize::from(round[step * STREAMS + stream]) % ALPHABET]);
                 }
                 writer.flush(buffer);
             }
             for symbol in rest.iter().skip(stream).step_by(STREAMS) {
-                writer.push(self.table[usize::from(*symbol) % TABLE]);
+                writer.push(self.table[usize::from(*symbol) % ALPHABET]);
                 writer.flush(buffer);
             }
             self.writers[stream] = writer;
@@ -114,8 +135,8 @@ impl Encoder {
     pub(super) fn finish(mut self, lengths_at: usize, out: &mut Vec<u8>) -> Vec<u8> {
         for (stream, buffer) in self.buffer.chunks_exact_mut(self.room).take(STREAMS).enumerate() {
             let writer = &mut self.writers[stream];
-            let length = writer.at + usize::from(writer.bits > 0);
-            writer.flush(buffer);
+            let length = writer.length();
+            writer.finish(buffer);
             out.extend_from_slice(&buffer[..length]);
             let field = lengths_at + stream * self.length_bytes;
             out[field..field + self.length_bytes]
@@ -131,7 +152,7 @@ pub(super) struct Decoder<'a> {
     single: bool,
     data: &'a [u8],
     ends: [usize; STREAMS],
-    at: [usize; STREAMS],
+    at: [u32; STREAMS],
     held: [u64; STREAMS],
 }
 
@@ -157,14 +178,16 @@ impl<'a> Decoder<'a> {
             *end = total;
         }
         let data = reader.take_back(total)?;
-        let mut at = [0; STREAMS];
-        at[1..].copy_from_slice(&ends[..STREAMS - 1]);
+        let mut at = [0u32; STREAMS];
+        for (start, end) in at[1..].iter_mut().zip(ends) {
+            *start = u32::try_from(end).map_err(|_| Error::Damaged("a bit stream is too long"))?;
+        }
         let held = at.map(|start| load(data, start));
         Ok(Self { table: code.decoding(value), single, data, ends, at, held })
     }
 
     /// Fills `out` with table entries: the value in the upper 10 bits, anything in the lower 6.
-    /// Only the last call may ask for a number that is not a multiple of 32.
+    /// Only the last call may ask for a number that is not a multiple of [`ROUND`].
     #[inline(always)]
     pub(super) fn fill(&mut self, out: &mut [u16]) {
         if self.single {
@@ -175,15 +198,16 @@ impl<'a> Decoder<'a> {
         let (data, table) = (self.data, &*self.table);
         let (rounds, rest) = out.as_chunks_mut::<ROUND>();
         for round in rounds {
-            for step in 0..BURST {
-                for stream in 0..STREAMS {
-                    let entry = table[held[stream] as usize % TABLE];
-                    round[step * STREAMS + stream] = entry;
-                    held[stream] >>= entry & 63;
-                }
-            }
+            // Stream by stream: the processor overlaps them by itself, and only one needs registers.
             for stream in 0..STREAMS {
-                refill(data, &mut at[stream], &mut held[stream]);
+                let mut bits = held[stream];
+                for step in 0..BURST {
+                    let entry = table[bits as usize % TABLE];
+                    round[step * STREAMS + stream] = entry;
+                    bits >>= entry & 63;
+                }
+                refill(data, &mut at[stream], &mut bits);
+                held[stream] = bits;
             }
         }
         for (index, slot) in rest.iter_mut().enumerate() {
@@ -204,7 +228,7 @@ impl<'a> Decoder<'a> {
         }
         for stream in 0..STREAMS {
             let used_bits = self.held[stream].leading_zeros();
-            let end = self.at[stream] + usize::from(used_bits > 0);
+            let end = self.at[stream] as usize + usize::from(used_bits > 0);
             let padding_is_zero = used_bits == 0 || self.held[stream] as u8 & (255 >> used_bits) == 0;
             if end != self.ends[stream] || used_bits > 7 || !padding_is_zero {
                 return Err(Error::Damaged("a bit stream does not end where it should"));
@@ -215,15 +239,17 @@ impl<'a> Decoder<'a> {
 }
 
 #[inline(always)]
-fn refill(data: &[u8], at: &mut usize, held: &mut u64) {
+fn refill(data: &[u8], at: &mut u32, held: &mut u64) {
     let consumed = held.leading_zeros();
-    *at += consumed as usize >> 3;
+    *at = at.wrapping_add(consumed >> 3);
     *held = load(data, *at) >> (consumed & 7);
 }
 
 /// 63 bits from byte `at` on, with the marker; zeros beyond the end.
 #[inline(always)]
-fn load(data: &[u8], at: usize) -> u64 {
+fn load(data: &[u8], at: u32) -> u64 {
+    // 32 bits, because then the compiler sees that `at + 8` does not overflow.
+    let at = at as usize;
     let word = match data.get(at..at + 8) {
         Some(window) => {
             let mut bytes = [0; 8];
