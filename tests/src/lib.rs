@@ -1,5 +1,6 @@
 //! End-to-end tests live in `tests/`; this crate holds what they share: the shipped tensors, read from `data/`.
 
+mod faulty;
 mod golden;
 mod npy;
 mod overlap;
@@ -7,6 +8,7 @@ mod rig;
 mod safetensors;
 mod shipped;
 
+pub use faulty::{CatalogueFault, FaultyCatalogue};
 pub use golden::{GoldenCase, golden_cases, golden_dir};
 pub use npy::read_rows;
 pub use overlap::{distinct_items, overlapping_item};

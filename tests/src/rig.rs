@@ -1,6 +1,6 @@
 //! A consolidator over an empty store and a simulated GPU, and the few things that every test does with them.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use gpu_probe::{DeviceMemory, SimulatedGpu};
 use omnimind_memory::{Builder, Consolidator, DType, GpuProbe, NamedTensor, ProcessContext};
@@ -35,10 +35,19 @@ impl Rig {
     /// As [`Self::new`], or if what is said makes no sense.
     #[must_use]
     pub fn with(more: impl FnOnce(Builder) -> Builder) -> Self {
+        Self::with_dir(|builder, _| more(builder))
+    }
+
+    /// As [`Self::with`], told the directory in which the store will be.
+    ///
+    /// # Panics
+    /// As [`Self::with`].
+    #[must_use]
+    pub fn with_dir(more: impl FnOnce(Builder, &Path) -> Builder) -> Self {
         let dir = tempfile::tempdir().expect("room for a store");
         let gpu = Arc::new(SimulatedGpu::default());
         let builder = Consolidator::builder().store(dir.path().join("store")).gpu(gpu.clone());
-        let consolidator = more(builder).build().expect("a consolidator");
+        let consolidator = more(builder, dir.path()).build().expect("a consolidator");
         Self { dir, gpu, consolidator }
     }
 

@@ -68,7 +68,8 @@ impl fmt::Debug for Consolidator {
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Builder {
-    store: Option<PathBuf>,
+    dir: Option<PathBuf>,
+    store: Option<Store>,
     gpu: Option<Arc<dyn DeviceMemory>>,
     device: u32,
     classifier: Option<Classifier>,
@@ -81,7 +82,13 @@ pub struct Builder {
 impl Builder {
     /// The directory of the store. It is made if it does not exist.
     pub fn store(mut self, dir: impl AsRef<Path>) -> Self {
-        self.store = Some(dir.as_ref().to_path_buf());
+        self.dir = Some(dir.as_ref().to_path_buf());
+        self
+    }
+
+    /// A store that is open already, instead of a directory: opened with other options, or over other parts.
+    pub fn over(mut self, store: Store) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -132,15 +139,19 @@ impl Builder {
     /// # Errors
     /// Without a store, with a bound or an index threshold that means nothing, or if the store cannot be opened.
     pub fn build(self) -> Result<Consolidator> {
-        let dir = self.store.ok_or(Error::NoStore)?;
         self.policy.check().map_err(Error::Policy)?;
         let classifier = match self.classifier {
             Some(classifier) => classifier,
             None => Classifier::new(ClassifierConfig::default())?,
         };
         let follower = Follower::new(self.index)?;
+        let store = match (self.store, self.dir) {
+            (Some(store), _) => store,
+            (None, Some(dir)) => Store::open(dir)?,
+            (None, None) => return Err(Error::NoStore),
+        };
         Ok(Consolidator {
-            store: Store::open(dir)?,
+            store,
             gpu: self.gpu,
             device: self.device,
             classifier,

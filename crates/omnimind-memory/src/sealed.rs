@@ -68,7 +68,6 @@ impl Consolidator {
         head: &Head,
         bundle: &mut Bundle<'_>,
     ) -> Result<()> {
-        let changed = || Error::TensorChanged { tensor: tensor.name.clone() };
         let mut source = Hashing::new(Source::new(tensor, self.gpu.as_deref())?);
         let (parts, frame) = pipe();
         let compress = || {
@@ -90,7 +89,8 @@ impl Consolidator {
             (Ok(Err(error)), _) => Err(Error::from_codec(&tensor.name, error)),
             (Ok(Ok(())), Err(error)) => Err(Error::from_seal(&plan.item.kind, error)),
             (Ok(Ok(())), Ok(())) if source.digest() == digest => Ok(()),
-            _ => Err(changed()),
+            (Ok(Ok(())), Ok(())) => Err(Error::TensorChanged { tensor: tensor.name.clone() }),
+            (Err(panic), _) => std::panic::resume_unwind(panic),
         }
     }
 }
