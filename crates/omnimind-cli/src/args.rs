@@ -203,8 +203,8 @@ pub(crate) struct Verify {
 pub(crate) enum KeyholderVerb {
     /// Make an identity. Its public key seals; only the identity itself opens
     Init {
-        /// The secret identity; its public key goes beside it, ending in .pub [default: keyholder.key beside the
-        /// configuration]
+        /// Where the secret goes; the public key goes beside it, ending in .pub [default: keyholder.key beside
+        /// omnimind.toml]
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         identity: Option<PathBuf>,
     },

@@ -71,6 +71,10 @@ impl Failure {
         }
     }
 
+    pub(crate) fn from_keyholder(error: impl std::fmt::Display) -> Self {
+        Self::Keyholder(error.to_string())
+    }
+
     pub(crate) fn from_gpu(error: impl std::fmt::Display) -> Self {
         Self::Gpu(error.to_string())
     }

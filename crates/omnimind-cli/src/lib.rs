@@ -42,3 +42,7 @@ where
 {
     verbs::run(arguments)
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

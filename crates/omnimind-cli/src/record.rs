@@ -77,7 +77,8 @@ impl From<Memory> for MemoryRecord {
 impl From<Tensor> for TensorRecord {
     fn from(tensor: Tensor) -> Self {
         let stored_bytes = tensor.object.bytes;
-        let ratio = if tensor.original_bytes == 0 { 1.0 } else { stored_bytes as f64 / tensor.original_bytes as f64 };
+        let ratio =
+            if tensor.original_bytes == 0 { 1.0 } else { stored_bytes as f64 / tensor.original_bytes as f64 };
         Self {
             name: tensor.name,
             dtype: tensor.dtype,

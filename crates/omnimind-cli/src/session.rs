@@ -1,10 +1,10 @@
 //! What a verb works with: the settings, the place where answers go, and the consolidator made of them.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use gpu_probe::{DeviceMemory, SimulatedGpu, WatermarkConfig, detect};
+use memory_store::Error as StoreError;
 use omnimind_memory::{Builder, Consolidator, ContentHash, Error, Recipient};
 use topic_classifier::Classifier;
 
@@ -50,7 +50,8 @@ impl Session {
     /// Everything that the settings say about a consolidator but the store and the keyholder.
     pub(crate) fn builder(&self) -> Result<Builder, Failure> {
         let config = self.config();
-        let watermark = WatermarkConfig::new(config.gpu.enter, config.gpu.leave).map_err(Failure::from_gpu)?;
+        let watermark =
+            WatermarkConfig::new(config.gpu.enter, config.gpu.leave).map_err(Failure::from_gpu)?;
         Ok(Consolidator::builder()
             .classifier(Classifier::new(config.classifier).map_err(Error::Classifier)?)
             .policy(config.compression.bound)
@@ -74,8 +75,7 @@ impl Session {
         if !Path::new(keyholder).exists() && self.is_default("unconscious.keyholder") {
             return Ok(None);
         }
-        let text = fs::read_to_string(keyholder).map_err(|error| refuse(format!("{keyholder:?}: {error}")))?;
-        text.trim().parse().map(Some).map_err(|error| refuse(format!("{keyholder:?}: {error}")))
+        Recipient::load(keyholder).map(Some).map_err(|error| refuse(error.to_string()))
     }
 
     fn is_default(&self, key: &str) -> bool {
@@ -99,5 +99,16 @@ impl Session {
 
 /// The memory that a hash, or the beginning of one, stands for.
 pub(crate) fn resolve(consolidator: &Consolidator, hash: &str) -> Result<ContentHash, Failure> {
-    Ok(consolidator.store().resolve_prefix(hash).map_err(Error::Store)?)
+    consolidator.store().resolve_prefix(hash).map_err(|error| {
+        if error.is_not_found() || error.is_damage() {
+            return Error::Store(error).into();
+        }
+        match error {
+            // What was typed cannot name one memory, whatever the store holds.
+            malformed @ (StoreError::InvalidHash { .. } | StoreError::AmbiguousPrefix { .. }) => {
+                Failure::Usage(malformed.to_string())
+            }
+            other => Error::Store(other).into(),
+        }
+    })
 }

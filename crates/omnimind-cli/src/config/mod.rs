@@ -128,7 +128,7 @@ impl Surroundings {
                 leave: WatermarkConfig::default().leave(),
             },
             unconscious: UnconsciousTable {
-                keyholder: directory.join("keyholder.pub").to_string_lossy().into_owned(),
+                keyholder: directory.join("keyholder.key.pub").to_string_lossy().into_owned(),
             },
         }
     }

@@ -47,7 +47,8 @@ pub(super) fn load(stage: &Stage, data: &Data, remembered: usize) -> Result<Crow
     };
     let mut copies = Vec::new();
     for test in 1..=COPIES {
-        copies.push((context(&format!("tests/encoder-{test:02}"))?, item("model", &data.weights, remembered)?));
+        copies
+            .push((context(&format!("tests/encoder-{test:02}"))?, item("model", &data.weights, remembered)?));
     }
     let mut versions = Vec::new();
     for version in 1..=VERSIONS {
@@ -62,11 +63,8 @@ pub(super) fn load(stage: &Stage, data: &Data, remembered: usize) -> Result<Crow
         histories.push((context("tests/physics")?, history));
     }
     let mut crashed = item("agent", &data.fine_tuned(4711), remembered + 401)?;
-    crashed.signals = Signals {
-        severity: Some("critical".to_owned()),
-        text: Some(CRASH.to_owned()),
-        ..Signals::default()
-    };
+    crashed.signals =
+        Signals { severity: Some("critical".to_owned()), text: Some(CRASH.to_owned()), ..Signals::default() };
     let group = |title: String, items| Group { title, items };
     let groups = vec![
         group(format!("{COPIES} × the same model"), copies),

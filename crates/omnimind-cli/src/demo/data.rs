@@ -36,7 +36,8 @@ impl Data {
         let file = TensorFile::open(&directory.join(WEIGHTS))?;
         let path = directory.join(EMBEDDINGS);
         let mut embeddings = tensors(&TensorFile::open(&path)?);
-        let embeddings = embeddings.pop().ok_or_else(|| Failure::NotFound(format!("{path:?} holds no array")))?;
+        let embeddings =
+            embeddings.pop().ok_or_else(|| Failure::NotFound(format!("{path:?} holds no array")))?;
         Ok(Self { weights: tensors(&file), embeddings, sentences: read_vectors(&path)? })
     }
 
@@ -88,7 +89,8 @@ fn tensors(file: &TensorFile) -> Vec<HostTensor> {
 /// Where the data are: where the user says, else in the repository that this was built from.
 fn find(directory: Option<&Path>) -> Result<PathBuf, Failure> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
-    let candidates = directory.map_or_else(|| vec![repository, PathBuf::from("tests/data")], |dir| vec![dir.to_owned()]);
+    let candidates =
+        directory.map_or_else(|| vec![repository, PathBuf::from("tests/data")], |dir| vec![dir.to_owned()]);
     let complete = |dir: &&PathBuf| dir.join(WEIGHTS).is_file() && dir.join(EMBEDDINGS).is_file();
     if let Some(found) = candidates.iter().find(complete) {
         return Ok(found.clone());

@@ -6,7 +6,6 @@ mod crowd;
 mod data;
 mod report;
 mod stage;
-
 mod wave;
 
 use std::fs;
@@ -14,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use encrypted_unconscious::Identity;
 use gpu_probe::DeviceMemory;
-use omnimind_memory::{Consolidator, ContentHash, Error, Familiarity, NamedTensor, Pressure, ProcessContext, TensorData};
+use omnimind_memory::{
+    Consolidator, ContentHash, Error, Familiarity, NamedTensor, ProcessContext, TensorData,
+};
 use tempfile::TempDir;
 
 use crate::args::Demo;
@@ -88,11 +89,17 @@ struct Place {
 impl Place {
     fn new(keep: Option<&Path>) -> Result<Self, Failure> {
         let io = |what: String| {
-            move |source| Failure::Io { what, source, next: "choose another directory with --keep, or set TMPDIR" }
+            move |source| Failure::Io {
+                what,
+                source,
+                next: "choose another directory with --keep, or set TMPDIR",
+            }
         };
         let Some(dir) = keep else {
-            let temporary =
-                tempfile::Builder::new().prefix("omnimind-demo-").tempdir().map_err(io("a temporary directory".to_owned()))?;
+            let temporary = tempfile::Builder::new()
+                .prefix("omnimind-demo-")
+                .tempdir()
+                .map_err(io("a temporary directory".to_owned()))?;
             return Ok(Self { dir: temporary.path().to_owned(), temporary: Some(temporary) });
         };
         fs::create_dir_all(dir).map_err(io(format!("{dir:?}")))?;
@@ -117,7 +124,7 @@ impl Place {
 
 fn consolidator(session: &Session, stage: &Stage, place: &Place) -> Result<Consolidator, Failure> {
     let identity = Identity::generate();
-    identity.write_new(&place.key()).map_err(|error| Failure::Keyholder(error.to_string()))?;
+    identity.write_pair(place.key()).map_err(Failure::from_keyholder)?;
     let builder = session.builder()?.store(place.store()).gpu(stage.gpu.clone()).device(stage.device);
     Ok(builder.keyholder(identity.recipient()).build()?)
 }
@@ -129,11 +136,7 @@ struct Told {
     sealed: Option<ContentHash>,
 }
 
-fn consolidate(
-    consolidator: &Consolidator,
-    group: Group,
-    progress: &Progress,
-) -> Result<Told, Failure> {
+fn consolidate(consolidator: &Consolidator, group: Group, progress: &Progress) -> Result<Told, Failure> {
     let stored_before = consolidator.stats()?.total_compressed_bytes;
     let mut report = GroupReport::new(group.title);
     let (mut first, mut sealed) = (None, None);
@@ -216,7 +219,11 @@ fn keep_file(
 }
 
 /// What the one who lived it is told.
-fn refusal(consolidator: &Consolidator, hash: &ContentHash, context: &ProcessContext) -> Result<String, Failure> {
+fn refusal(
+    consolidator: &Consolidator,
+    hash: &ContentHash,
+    context: &ProcessContext,
+) -> Result<String, Failure> {
     match consolidator.reactivate(hash, context) {
         Err(error @ Error::Sealed { .. }) => Ok(error.to_string()),
         Err(error) => Err(error.into()),
@@ -231,9 +238,4 @@ fn release(gpu: &dyn DeviceMemory, tensors: Vec<NamedTensor<'_>>) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// The share in use, as the story tells it.
-fn used(pressure: Option<&Pressure>) -> f64 {
-    pressure.map_or(0.0, |pressure| pressure.used_fraction)
 }

@@ -5,9 +5,9 @@ use std::io::Write;
 use omnimind_memory::{ContentHash, Familiarity, Outcome, Pressure, Stats};
 use serde::Serialize;
 
+use super::Place;
 use super::check::Comparison;
 use super::stage::Stage;
-use super::{Place, used};
 use crate::failure::Failure;
 use crate::output::{Align, BOLD, Bytes, DIM, GOOD, Output, Paint, Percent, Small, Table, WARN};
 use crate::record::short;
@@ -55,7 +55,8 @@ pub(super) struct GroupReport {
 
 impl Report {
     pub(super) fn new(stage: &Stage, place: &Place) -> Self {
-        let gpu = GpuReport { source: stage.gpu.source(), name: stage.name.clone(), note: stage.note.clone() };
+        let gpu =
+            GpuReport { source: stage.gpu.source(), name: stage.name.clone(), note: stage.note.clone() };
         let kept = place.kept_file().map(|_| place.dir.display().to_string());
         Self {
             gpu,
@@ -112,7 +113,9 @@ impl GroupReport {
         match self.bound.split_once('=') {
             Some(("abs", bound)) => (format!("absolute {}", Small(self.max_abs_error)), bound.to_owned()),
             Some((_, bound)) => (format!("relative {}", Small(self.rel_l2_error)), bound.to_owned()),
-            None if self.bound == "default" => (format!("relative {}", Small(self.rel_l2_error)), "0.006".to_owned()),
+            None if self.bound == "default" => {
+                (format!("relative {}", Small(self.rel_l2_error)), "0.006".to_owned())
+            }
             None => (Small(self.rel_l2_error).to_string(), self.bound.clone()),
         }
     }
@@ -143,7 +146,11 @@ impl Teller {
 
     pub(super) fn consolidated(&self, report: &Report) -> Result<(), Failure> {
         self.tell(|out| {
-            heading(out, 1, "Everything idle is consolidated: compressed, made durable, and only then freed")?;
+            heading(
+                out,
+                1,
+                "Everything idle is consolidated: compressed, made durable, and only then freed",
+            )?;
             groups(&report.groups).write(out)?;
             pressure(out, report.pressure_after.as_ref())
         })
@@ -151,16 +158,25 @@ impl Teller {
 
     pub(super) fn remembered(&self, memories: &[Familiarity], sentence: usize) -> Result<(), Failure> {
         self.tell(|out| {
-            heading(out, 2, &format!("Déjà vu: the embedding of another real sentence (row {sentence}) comes by"))?;
+            heading(
+                out,
+                2,
+                &format!("Déjà vu: the embedding of another real sentence (row {sentence}) comes by"),
+            )?;
             deja_vu::table(memories).write(out)
         })
     }
 
     pub(super) fn brought_back(&self, report: &Report, hash: &ContentHash) -> Result<(), Failure> {
         let Some(comparison) = &report.comparison else { return Ok(()) };
-        let promise = report.groups.first().map(GroupReport::promise).map_or_else(String::new, |(_, bound)| bound);
+        let promise =
+            report.groups.first().map(GroupReport::promise).map_or_else(String::new, |(_, bound)| bound);
         self.tell(|out| {
-            heading(out, 3, &format!("Memory {} is brought back into VRAM and compared with the original", short(hash)))?;
+            heading(
+                out,
+                3,
+                &format!("Memory {} is brought back into VRAM and compared with the original", short(hash)),
+            )?;
             let kept = promise.parse().is_ok_and(|bound: f64| comparison.rel_l2_error <= bound);
             let (verdict, style) = if kept { ("kept", GOOD) } else { ("BROKEN", WARN) };
             writeln!(
@@ -213,10 +229,16 @@ fn heading(out: &mut dyn Write, number: u32, text: &str) -> std::io::Result<()> 
 
 fn pressure(out: &mut dyn Write, pressure: Option<&Pressure>) -> std::io::Result<()> {
     let Some(pressure) = pressure else { return Ok(()) };
-    let share = Percent(used(Some(pressure)));
-    let (verdict, style) = if pressure.consolidate { ("consolidate now", WARN) } else { ("room again", GOOD) };
-    let of = format!("{} of {}", Bytes(pressure.used_bytes), Bytes(pressure.total_bytes));
-    writeln!(out, "VRAM    {share} in use ({of}): {}; {}", verdict.paint(style), pressure.reason.as_str().paint(DIM))
+    let (verdict, style) =
+        if pressure.consolidate { ("time to consolidate", WARN) } else { ("no need to consolidate", GOOD) };
+    writeln!(
+        out,
+        "VRAM    {} of {}: {} {}",
+        Bytes(pressure.used_bytes),
+        Bytes(pressure.total_bytes),
+        verdict.paint(style),
+        format_args!("({})", pressure.reason).paint(DIM)
+    )
 }
 
 fn groups(groups: &[GroupReport]) -> Table {

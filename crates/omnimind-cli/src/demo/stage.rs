@@ -54,9 +54,11 @@ impl Stage {
         let memory = gpu.memory(0).map_err(Failure::from_gpu)?;
         let others = held_by_others(&memory, our_bytes);
         let (runner, second) = (others / 2, others / 3);
-        for (pid, name, bytes) in
-            [(2101, "pytest, worker 1", runner), (2102, "pytest, worker 2", second), (1207, "desktop", others - runner - second)]
-        {
+        for (pid, name, bytes) in [
+            (2101, "pytest, worker 1", runner),
+            (2102, "pytest, worker 2", second),
+            (1207, "desktop", others - runner - second),
+        ] {
             gpu.add_process(0, pid, name, bytes).map_err(Failure::from_gpu)?;
         }
         Ok(Self {
@@ -92,10 +94,6 @@ impl Stage {
             taken += bytes;
         }
         Ok(stage)
-    }
-
-    pub(super) fn memory(&self) -> Result<MemoryInfo, Failure> {
-        self.gpu.memory(self.device).map_err(Failure::from_gpu)
     }
 
     /// Moves tensors into VRAM.

@@ -14,7 +14,7 @@ use serde_json::json;
 pub(crate) use progress::Progress;
 pub(crate) use style::{BOLD, DIM, GOOD, Paint, WARN};
 pub(crate) use table::{Align, Table};
-pub(crate) use units::{Bytes, Percent, Small, age, timestamp};
+pub(crate) use units::{Bytes, Percent, Small, age, count, timestamp};
 
 use crate::failure::Failure;
 

@@ -60,6 +60,16 @@ impl fmt::Display for Small {
     }
 }
 
+/// So many of something: `1 memory`, `2 memories`.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    match (number, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) if noun.ends_with('s') => format!("{number} {noun}es"),
+        (_, None) => format!("{number} {noun}s"),
+    }
+}
+
 /// How long ago, in its largest unit: `3 h`.
 pub(crate) fn age(age: Duration) -> String {
     let seconds = age.as_secs();
@@ -111,9 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn times_are_shown_even_where_the_clock_is_broken() {
+    fn times_and_counts_read_well_even_where_the_clock_is_broken() {
         assert_eq!(timestamp(SystemTime::UNIX_EPOCH), "1970-01-01T00:00:00Z");
         assert_eq!(timestamp(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "?");
+        assert_eq!(
+            [count(1, "memory"), count(2, "memory"), count(0, "process")],
+            ["1 memory", "2 memories", "0 processes"]
+        );
         assert_eq!(age(Duration::from_secs(7300)), "2 h");
     }
 }

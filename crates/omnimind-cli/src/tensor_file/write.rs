@@ -93,7 +93,13 @@ impl TensorFileWriter {
             .remove(name)
             .ok_or_else(|| write(io::Error::other(format!("tensor {name:?} was not expected"))))?;
         self.file.seek(SeekFrom::Start(begin)).map_err(write)?;
-        Ok(TensorPlace { path: &self.path, file: self.file.as_file_mut(), name: name.to_owned(), left: length, failed: None })
+        Ok(TensorPlace {
+            path: &self.path,
+            file: self.file.as_file_mut(),
+            name: name.to_owned(),
+            left: length,
+            failed: None,
+        })
     }
 
     /// Makes the file durable and visible, and says how many bytes it has.
@@ -136,7 +142,10 @@ impl TensorPlace<'_> {
     /// # Errors
     /// The first failure of a write, or too few bytes.
     pub fn finish(self) -> Result<(), TensorFileError> {
-        let short = || (self.left > 0).then(|| io::Error::other(format!("tensor {:?} lacks {} bytes", self.name, self.left)));
+        let short = || {
+            (self.left > 0)
+                .then(|| io::Error::other(format!("tensor {:?} lacks {} bytes", self.name, self.left)))
+        };
         match self.failed.or_else(short) {
             None => Ok(()),
             Some(source) => Err(TensorFileError::Write { path: self.path.to_owned(), source }),

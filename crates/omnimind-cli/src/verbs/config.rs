@@ -1,15 +1,23 @@
 //! `config`: the settings in effect, and where each came from.
 
-use serde_json::json;
+use serde::Serialize;
 
+use crate::config::Setting;
 use crate::failure::Failure;
 use crate::output::{Align, DIM, Paint, Table};
 use crate::session::Session;
 
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    /// The file that was read.
+    file: Option<&'a str>,
+    settings: &'a [Setting],
+}
+
 pub(super) fn run(session: &Session) -> Result<(), Failure> {
     let effective = &session.settings;
     let file = effective.file.as_ref().map(|file| file.to_string_lossy());
-    session.output.result(&json!({"file": file, "settings": effective.settings}), |out| {
+    session.output.result(&Answer { file: file.as_deref(), settings: &effective.settings }, |out| {
         let usual = effective.directory.join("omnimind.toml");
         match &file {
             Some(file) => writeln!(out, "{} {file}", "file".paint(DIM))?,

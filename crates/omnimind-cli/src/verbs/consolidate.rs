@@ -14,6 +14,18 @@ use crate::session::Session;
 use crate::tensor_file::{TensorFile, TensorFileError, read_vectors};
 
 #[derive(Debug, Serialize)]
+struct Answer<'a> {
+    memories: &'a [Stored],
+    failed: Vec<FailedFile>,
+}
+
+#[derive(Debug, Serialize)]
+struct FailedFile {
+    file: String,
+    error: String,
+}
+
+#[derive(Debug, Serialize)]
 struct Stored {
     file: String,
     new: bool,
@@ -123,8 +135,12 @@ fn metadata(args: &Consolidate, path: &Path, file: &TensorFile) -> Map<String, V
     if !file.metadata().is_empty() {
         metadata.insert("file_metadata".to_owned(), json!(file.metadata()));
     }
-    let signals =
-        [("error_type", &args.error_type), ("severity", &args.severity), ("impact", &args.impact), ("error_text", &args.error_text)];
+    let signals = [
+        ("error_type", &args.error_type),
+        ("severity", &args.severity),
+        ("impact", &args.impact),
+        ("error_text", &args.error_text),
+    ];
     for (key, value) in signals {
         if let Some(value) = value {
             metadata.insert(key.to_owned(), json!(value));
@@ -134,10 +150,17 @@ fn metadata(args: &Consolidate, path: &Path, file: &TensorFile) -> Map<String, V
     metadata
 }
 
-fn print(session: &Session, stored: &[Stored], failed: &[(&std::path::PathBuf, Failure)]) -> Result<(), Failure> {
-    let failures: Vec<_> =
-        failed.iter().map(|(path, failure)| json!({"file": path.to_string_lossy(), "error": failure.to_string()})).collect();
-    session.output.result(&json!({"memories": stored, "failed": failures}), |out| {
+fn print(
+    session: &Session,
+    stored: &[Stored],
+    failed: &[(&std::path::PathBuf, Failure)],
+) -> Result<(), Failure> {
+    let file = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
+    let failed = failed
+        .iter()
+        .map(|(path, failure)| FailedFile { file: file(path), error: failure.to_string() })
+        .collect();
+    session.output.result(&Answer { memories: stored, failed }, |out| {
         if stored.is_empty() {
             return Ok(());
         }

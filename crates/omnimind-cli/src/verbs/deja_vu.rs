@@ -1,7 +1,7 @@
 //! `deja-vu`: what a vector reminds of.
 
-use omnimind_memory::Familiarity;
-use serde_json::json;
+use omnimind_memory::{Familiarity, ProcessContext};
+use serde::Serialize;
 
 use crate::args::DejaVu;
 use crate::failure::Failure;
@@ -10,12 +10,21 @@ use crate::record::short;
 use crate::session::Session;
 use crate::tensor_file::read_vectors;
 
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    context: &'a ProcessContext,
+    /// Whether anything is familiar.
+    deja_vu: bool,
+    memories: &'a [Familiarity],
+}
+
 pub(super) fn run(session: &Session, args: &DejaVu) -> Result<(), Failure> {
     let query = query(args)?;
     let consolidator = session.existing()?;
     let memories = consolidator.deja_vu(&args.context, &query, args.k)?;
     let familiar = memories.iter().any(|memory| memory.familiar);
-    session.output.result(&json!({"context": args.context, "deja_vu": familiar, "memories": memories}), |out| {
+    let answer = Answer { context: &args.context, deja_vu: familiar, memories: &memories };
+    session.output.result(&answer, |out| {
         if memories.is_empty() {
             return writeln!(out, "{}", "nothing in this store has a signature to compare with".paint(DIM));
         }
@@ -30,7 +39,9 @@ fn query(args: &DejaVu) -> Result<Vec<f32>, Failure> {
     let count = rows.len();
     match args.row {
         Some(row) if row < count => Ok(rows.swap_remove(row)),
-        Some(row) => Err(Failure::Usage(format!("--row {row}: {:?} has {count} rows, counted from 0", args.vector))),
+        Some(row) => {
+            Err(Failure::Usage(format!("--row {row}: {:?} has {count} rows, counted from 0", args.vector)))
+        }
         None if count == 1 => Ok(rows.swap_remove(0)),
         None => Err(Failure::Usage(format!("{:?} has {count} rows; choose one with --row N", args.vector))),
     }

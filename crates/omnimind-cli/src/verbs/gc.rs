@@ -3,7 +3,7 @@
 use omnimind_memory::Error;
 
 use crate::failure::Failure;
-use crate::output::Bytes;
+use crate::output::{Bytes, count};
 use crate::session::Session;
 
 pub(super) fn run(session: &Session) -> Result<(), Failure> {
@@ -12,15 +12,16 @@ pub(super) fn run(session: &Session) -> Result<(), Failure> {
     session.output.result(&report, |out| {
         writeln!(
             out,
-            "removed {} objects ({}); {} objects ({}) are in use",
-            report.removed_objects,
+            "removed {} ({}); kept {} ({})",
+            count(report.removed_objects, "object"),
             Bytes(report.removed_bytes),
-            report.kept_objects,
+            count(report.kept_objects, "object"),
             Bytes(report.kept_bytes)
         )?;
         if report.removed_batches > 0 {
             let leftovers = Bytes(report.removed_batch_bytes);
-            writeln!(out, "removed what {} processes left when they died ({leftovers})", report.removed_batches)?;
+            let processes = count(report.removed_batches, "process");
+            writeln!(out, "removed what {processes} left behind by dying ({leftovers})")?;
         }
         Ok(())
     })

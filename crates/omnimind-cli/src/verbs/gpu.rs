@@ -2,12 +2,18 @@
 
 use gpu_probe::{DeviceInfo, DeviceMemory, Fragmentation, GpuProcess, MemoryInfo};
 use serde::Serialize;
-use serde_json::json;
 
 use crate::config::GpuTable;
 use crate::failure::Failure;
 use crate::output::{Align, BOLD, Bytes, DIM, GOOD, Paint, Percent, Table, WARN};
 use crate::session::Session;
+
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    source: &'static str,
+    note: &'a str,
+    devices: &'a [Device],
+}
 
 #[derive(Debug, Serialize)]
 struct Device {
@@ -25,11 +31,12 @@ struct Device {
 pub(super) fn run(session: &Session) -> Result<(), Failure> {
     let (gpu, note) = session.gpu();
     let devices = devices(gpu.as_ref(), &session.config().gpu)?;
-    session.output.result(&json!({"source": gpu.source(), "note": note, "devices": devices}), |out| {
-        writeln!(out, "{}", note.paint(DIM))?;
+    session.output.result(&Answer { source: gpu.source(), note: &note, devices: &devices }, |out| {
+        writeln!(out, "{}", note.as_str().paint(DIM))?;
         for device in &devices {
             let GpuTable { enter, .. } = session.config().gpu;
-            let (verdict, style) = if device.consolidate { ("consolidate now", WARN) } else { ("room enough", GOOD) };
+            let (verdict, style) =
+                if device.consolidate { ("consolidate now", WARN) } else { ("room enough", GOOD) };
             writeln!(
                 out,
                 "{}  {} of {} in use ({}; threshold {}): {}",
@@ -73,7 +80,8 @@ fn devices(gpu: &dyn DeviceMemory, settings: &GpuTable) -> Result<Vec<Device>, F
 }
 
 fn processes(device: &Device) -> Table {
-    let mut table = Table::new([("pid", Align::Right), ("holds", Align::Right), ("process", Align::Left)]).indented(2);
+    let mut table =
+        Table::new([("pid", Align::Right), ("holds", Align::Right), ("process", Align::Left)]).indented(2);
     for process in device.processes.iter().flatten() {
         table.row([
             process.pid.to_string(),

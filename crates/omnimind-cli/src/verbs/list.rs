@@ -3,13 +3,18 @@
 use std::time::SystemTime;
 
 use omnimind_memory::{Error, Filter, LayerName};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::args::List;
 use crate::failure::Failure;
 use crate::output::{Align, Bytes, DIM, Paint, Percent, Table, WARN, age};
 use crate::record::{MemoryRecord, moment, short};
 use crate::session::Session;
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    memories: Vec<MemoryRecord>,
+}
 
 pub(super) fn run(session: &Session, args: List) -> Result<(), Failure> {
     let filter = filter(args)?;
@@ -26,7 +31,7 @@ pub(super) fn run(session: &Session, args: List) -> Result<(), Failure> {
                 Err(error) => return Err(Error::Store(error).into()),
             }
         }
-        return session.output.result(&json!({"memories": records}), |_| Ok(()));
+        return session.output.result(&Answer { memories: records }, |_| Ok(()));
     }
     session.output.result(&(), |out| {
         if memories.is_empty() {
@@ -72,7 +77,8 @@ pub(super) fn run(session: &Session, args: List) -> Result<(), Failure> {
 
 fn filter(args: List) -> Result<Filter, Failure> {
     let millis = |time: SystemTime| {
-        time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     };
     if let Some(score) = args.min_trauma
         && !(0.0..=1.0).contains(&score)

@@ -5,14 +5,23 @@ use std::io;
 use std::path::Path;
 
 use omnimind_memory::{Consolidator, DType, Error, Memory, ProcessContext};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::args::Reactivate;
 use crate::failure::Failure;
-use crate::output::{Bytes, Small};
+use crate::output::{Bytes, Small, count};
 use crate::record::MemoryRecord;
 use crate::session::{Session, resolve};
 use crate::tensor_file::{TensorFileError, TensorFileWriter, TensorSpec, WriteMode};
+
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    file: String,
+    file_bytes: u64,
+    /// Set if the context was not in the activation trace.
+    warning: Option<String>,
+    memory: &'a MemoryRecord,
+}
 
 pub(super) fn run(session: &Session, args: &Reactivate) -> Result<(), Failure> {
     let consolidator = session.existing()?;
@@ -24,17 +33,17 @@ pub(super) fn run(session: &Session, args: &Reactivate) -> Result<(), Failure> {
         session.output.note(warning);
     }
     let record = MemoryRecord::from(memory);
-    let answer = json!({
-        "memory": record, "file": args.output.to_string_lossy(), "file_bytes": file_bytes, "warning": warning,
-    });
+    let answer =
+        Answer { file: args.output.to_string_lossy().into_owned(), file_bytes, warning, memory: &record };
     session.output.result(&answer, |out| {
         writeln!(
             out,
-            "{:?}: {} in {} tensors, {} of relative L2 error (bound {})",
+            "{:?}: {}, {}; relative L2 error {}, absolute {} (bound {})",
             args.output,
+            count(record.tensors.len() as u64, "tensor"),
             Bytes(file_bytes),
-            record.tensors.len(),
             Small(record.rel_l2_error),
+            Small(record.max_abs_error),
             record.bound
         )
     })
@@ -102,6 +111,7 @@ fn specs(memory: &Memory) -> Result<Vec<TensorSpec>, Failure> {
 
 /// What the file that the memory was made from said about itself.
 fn file_metadata(memory: &Memory) -> BTreeMap<String, String> {
-    let entries = memory.metadata.get("file_metadata").and_then(|entries| entries.as_object()).into_iter().flatten();
+    let entries =
+        memory.metadata.get("file_metadata").and_then(|entries| entries.as_object()).into_iter().flatten();
     entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }

@@ -40,13 +40,20 @@ pub(super) fn run(session: &Session, args: &Named) -> Result<(), Failure> {
             ("bound asked", memory.bound.clone()),
             (
                 "error measured",
-                format!("relative L2 {}, absolute {}", Small(memory.rel_l2_error), Small(memory.max_abs_error)),
+                format!(
+                    "relative L2 {}, absolute {}",
+                    Small(memory.rel_l2_error),
+                    Small(memory.max_abs_error)
+                ),
             ),
         ] {
             table.row([name.to_owned(), value]);
         }
         for (key, value) in &memory.metadata {
-            table.row([key.clone(), value.as_str().map_or_else(|| value.to_string(), |text| format!("{text:?}"))]);
+            table.row([
+                key.clone(),
+                value.as_str().map_or_else(|| value.to_string(), |text| format!("{text:?}")),
+            ]);
         }
         table.write(out)?;
         if memory.tensors.is_empty() {

@@ -3,7 +3,7 @@
 use omnimind_memory::Stats;
 
 use crate::failure::Failure;
-use crate::output::{Align, BOLD, Bytes, Percent, Table, WARN, Paint};
+use crate::output::{Align, BOLD, Bytes, Paint, Percent, Table, WARN, count};
 use crate::session::Session;
 
 pub(super) fn run(session: &Session) -> Result<(), Failure> {
@@ -11,7 +11,7 @@ pub(super) fn run(session: &Session) -> Result<(), Failure> {
     session.output.result(&stats, |out| {
         table(&stats).write(out)?;
         if stats.damaged > 0 {
-            let damaged = format!("{} memories are damaged; `omnimind verify` says which", stats.damaged);
+            let damaged = format!("{} damaged; `omnimind verify` says which", count(stats.damaged, "memory"));
             writeln!(out, "{}", damaged.paint(WARN))?;
         }
         Ok(())

@@ -1,35 +1,45 @@
 //! `verify`: reads everything in the store, and says what is damaged and whom it belongs to.
 
 use omnimind_memory::{Error, VerifyReport};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::args::Verify;
 use crate::failure::Failure;
-use crate::output::{Align, Bytes, GOOD, Paint, Table};
+use crate::output::{Align, Bytes, GOOD, Paint, Table, count};
 use crate::record::short;
 use crate::session::Session;
+
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    clean: bool,
+    /// Whether damaged objects were set aside.
+    repaired: bool,
+    #[serde(flatten)]
+    report: &'a VerifyReport,
+}
 
 pub(super) fn run(session: &Session, args: &Verify) -> Result<(), Failure> {
     let consolidator = session.existing()?;
     let report = consolidator.store().verify(args.repair).map_err(Error::Store)?;
-    let mut answer = serde_json::to_value(&report).map_err(|error| Failure::Output(error.into()))?;
-    if let Value::Object(fields) = &mut answer {
-        fields.insert("clean".to_owned(), json!(report.is_clean()));
-        fields.insert("repaired".to_owned(), json!(args.repair));
-    }
+    let answer = Answer { clean: report.is_clean(), repaired: args.repair, report: &report };
     session.output.result(&answer, |out| {
         writeln!(
             out,
-            "read {} in {} objects of {} memories",
+            "read {} in {} of {}",
             Bytes(report.object_bytes),
-            report.objects,
-            report.memories
+            count(report.objects, "object"),
+            count(report.memories, "memory")
         )?;
         if report.unreferenced_objects > 0 {
-            writeln!(out, "{} objects belong to no memory; `omnimind gc` removes them", report.unreferenced_objects)?;
+            let objects = count(report.unreferenced_objects, "object");
+            writeln!(out, "{objects} without a memory; `omnimind gc` removes such")?;
         }
         if report.recovered_objects > 0 {
-            writeln!(out, "{} objects that were damaged are whole again", report.recovered_objects)?;
+            writeln!(
+                out,
+                "{} marked as damaged before, now whole",
+                count(report.recovered_objects, "object")
+            )?;
         }
         if report.is_clean() {
             return writeln!(out, "{}", "everything is as it was stored".paint(GOOD));
@@ -44,12 +54,18 @@ pub(super) fn run(session: &Session, args: &Verify) -> Result<(), Failure> {
 
 fn damage(report: &VerifyReport) -> Table {
     let mut table =
-        Table::new([("damaged", Align::Left), ("belongs to", Align::Left), ("what is wrong", Align::Left)]).indented(2);
+        Table::new([("damaged", Align::Left), ("belongs to", Align::Left), ("what is wrong", Align::Left)])
+            .indented(2);
     for object in &report.damaged_objects {
         let owners: Vec<_> = object.memories.iter().map(short).collect();
         let owners = if owners.is_empty() { "no memory".to_owned() } else { owners.join(" ") };
-        let moved = object.quarantined.as_ref().map(|place| format!(", moved to {place}")).unwrap_or_default();
-        table.row([format!("object {}", short(&object.object)), owners, format!("{}{moved}", object.problem)]);
+        let moved =
+            object.quarantined.as_ref().map(|place| format!(", moved to {place}")).unwrap_or_default();
+        table.row([
+            format!("object {}", short(&object.object)),
+            owners,
+            format!("{}{moved}", object.problem),
+        ]);
     }
     for memory in &report.damaged_memories {
         let hash = short(&memory.content_hash);
@@ -62,7 +78,8 @@ fn damage(report: &VerifyReport) -> Table {
 }
 
 fn summary(report: &VerifyReport, repaired: bool) -> String {
-    let mut owners: Vec<_> = report.damaged_objects.iter().flat_map(|object| object.memories.iter().copied()).collect();
+    let mut owners: Vec<_> =
+        report.damaged_objects.iter().flat_map(|object| object.memories.iter().copied()).collect();
     owners.extend(report.damaged_memories.iter().map(|memory| memory.content_hash));
     owners.sort_unstable();
     owners.dedup();
