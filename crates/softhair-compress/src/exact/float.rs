@@ -6,17 +6,16 @@
 //! Rests and tails of real weights are noise and are stored packed, block by block; blocks whose values share zero
 //! bits at the low end (halves widened to `f32`, all values positive) leave those out.
 //!
-//! This module does not decide whether the result is worth keeping; [`super::encode`] does.
+//! This module does not decide whether the result is worth keeping; [`super::choose`] does.
 
 use super::huffman::{ALPHABET, Code};
 use super::lanes::{BLOCK, map, pack, shared_zeros, unpack};
 use super::reader::Reader;
-use super::streams::{Decoder, Encoder, ROUND};
+use super::streams::{Decoder, Encoder};
 use crate::{Error, Result};
 
 /// Blocks between two visits of the entropy coder; 8 × 128 symbols stay in L1.
 const GROUP: usize = 8;
-const _: () = assert!((GROUP * BLOCK).is_multiple_of(ROUND));
 /// Set where blocks say how wide their lanes are.
 const VARIED: u8 = 1;
 /// Most tails an element has.
@@ -248,16 +247,21 @@ fn pack_block<L: Layout>(split: &Split, varied: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// Fills `out` from what [`encode`] wrote.
+/// Fills `out` from what [`encode`] wrote. `scratch` grows to an entry per element.
 #[inline(always)]
-pub(super) fn decode<L: Layout>(reader: &mut Reader<'_>, out: &mut [u8]) -> Result<()> {
+pub(super) fn decode<L: Layout>(
+    reader: &mut Reader<'_>,
+    scratch: &mut Vec<u16>,
+    out: &mut [u8],
+) -> Result<()> {
     let varied = match reader.u8()? {
         0 => false,
         VARIED => true,
         _ => return Err(Error::Damaged("exact chunk has unknown flags")),
     };
     let code = Code::read(reader, 1 << L::SYMBOL_BITS)?;
-    let mut decoder = Decoder::new(&code, out.len() / L::BYTES, reader, |symbol, rank| {
+    let count = out.len() / L::BYTES;
+    let decoder = Decoder::new(&code, count, reader, |symbol, rank| {
         if L::RANKED { rank << 6 } else { symbol << (16 - L::SYMBOL_BITS) }
     })?;
     let mut present = if L::RANKED { code.present() } else { Vec::new() };
@@ -269,31 +273,30 @@ pub(super) fn decode<L: Layout>(reader: &mut Reader<'_>, out: &mut [u8]) -> Resu
     let head = |entry: u16| {
         if L::RANKED { present[usize::from(entry >> 6)] << (16 - L::SYMBOL_BITS) } else { entry & mask }
     };
-    let mut taken = Split::EMPTY;
-    for group in out.chunks_mut(GROUP * BLOCK * L::BYTES) {
-        let mut entries = [0u16; GROUP * BLOCK];
-        let entries = &mut entries[..group.len() / L::BYTES];
-        decoder.fill(entries);
-        let (symbols, symbols_left) = entries.as_chunks::<BLOCK>();
-        let mut blocks = group.chunks_exact_mut(BLOCK * L::BYTES);
-        for (block, symbols) in (&mut blocks).zip(symbols) {
-            unpack_block::<L>(reader, varied, &mut taken)?;
-            for (slot, entry) in taken.heads.iter_mut().zip(symbols) {
-                *slot |= head(*entry);
-            }
-            merge::<L>(&taken, block);
-        }
-        for (element, entry) in blocks.into_remainder().chunks_exact_mut(L::BYTES).zip(symbols_left) {
-            let rest = u16::from(reader.u8()?);
-            if rest & mask != 0 {
-                return Err(Error::Damaged("exact chunk has a rest that is too wide"));
-            }
-            let (low, high) = element.split_at_mut(L::BYTES - 2);
-            low.copy_from_slice(reader.take(L::BYTES - 2)?);
-            high.copy_from_slice(&(head(*entry) | rest).rotate_right(1).to_le_bytes());
-        }
+    if scratch.len() < count {
+        scratch.resize(count, 0);
     }
-    decoder.finish()?;
+    let entries = &mut scratch[..count];
+    decoder.fill(entries)?;
+    let (symbols, symbols_left) = entries.as_chunks::<BLOCK>();
+    let mut blocks = out.chunks_exact_mut(BLOCK * L::BYTES);
+    let mut taken = Split::EMPTY;
+    for (block, symbols) in (&mut blocks).zip(symbols) {
+        unpack_block::<L>(reader, varied, &mut taken)?;
+        for (slot, entry) in taken.heads.iter_mut().zip(symbols) {
+            *slot |= head(*entry);
+        }
+        merge::<L>(&taken, block);
+    }
+    for (element, entry) in blocks.into_remainder().chunks_exact_mut(L::BYTES).zip(symbols_left) {
+        let rest = u16::from(reader.u8()?);
+        if rest & mask != 0 {
+            return Err(Error::Damaged("exact chunk has a rest that is too wide"));
+        }
+        let (low, high) = element.split_at_mut(L::BYTES - 2);
+        low.copy_from_slice(reader.take(L::BYTES - 2)?);
+        high.copy_from_slice(&(head(*entry) | rest).rotate_right(1).to_le_bytes());
+    }
     reader.finish()
 }
 

@@ -29,11 +29,13 @@ use std::cell::RefCell;
 
 thread_local! {
     /// Memory for bit streams, kept between chunks: fresh pages would cost as much as the coding.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static STREAMS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The same for symbols read.
+    static SYMBOLS: RefCell<Vec<u16>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Scratch beyond this is given back after a chunk.
-const SCRATCH_KEPT: usize = 1 << 21;
+/// Scratch of more bytes or symbols than this is given back after a chunk.
+const SCRATCH_KEPT: usize = 1 << 20;
 
 /// First byte of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,10 +80,10 @@ pub(crate) fn decode(dtype: DType, payload: &[u8], out: &mut [u8]) -> Result<()>
 }
 
 fn encode_at(level: Level, dtype: DType, bytes: &[u8], out: &mut Vec<u8>) {
-    let mut scratch = SCRATCH.take();
+    let mut scratch = STREAMS.take();
     choose::encode(Job { level, dtype, bytes, may_be_sparse: true }, &mut scratch, out);
     if scratch.len() <= SCRATCH_KEPT {
-        SCRATCH.set(scratch);
+        STREAMS.set(scratch);
     }
 }
 
@@ -89,12 +91,27 @@ fn decode_at(level: Level, dtype: DType, payload: &[u8], out: &mut [u8]) -> Resu
     if !out.len().is_multiple_of(dtype.size_bytes()) {
         return Err(Error::Damaged("exact chunk ends within an element"));
     }
+    let mut scratch = SYMBOLS.take();
+    let result = decode_any(level, dtype, payload, &mut scratch, out);
+    if scratch.len() <= SCRATCH_KEPT {
+        SYMBOLS.set(scratch);
+    }
+    result
+}
+
+fn decode_any(
+    level: Level,
+    dtype: DType,
+    payload: &[u8],
+    scratch: &mut Vec<u16>,
+    out: &mut [u8],
+) -> Result<()> {
     let mut reader = Reader::new(payload);
     let mode = Mode::from_byte(reader.u8()?)?;
     if mode == Mode::Sparse {
-        return decode_sparse(level, dtype, &mut reader, out);
+        return decode_sparse(level, dtype, &mut reader, scratch, out);
     }
-    decode_dense(level, dtype, mode, &mut reader, out)
+    decode_dense(level, dtype, mode, &mut reader, scratch, out)
 }
 
 fn decode_dense(
@@ -102,6 +119,7 @@ fn decode_dense(
     dtype: DType,
     mode: Mode,
     reader: &mut Reader<'_>,
+    scratch: &mut Vec<u16>,
     out: &mut [u8],
 ) -> Result<()> {
     let element = dtype.size_bytes();
@@ -112,31 +130,42 @@ fn decode_dense(
         }
         Mode::Same => {
             let value = reader.take(element)?;
-            for slot in out.chunks_exact_mut(element) {
-                slot.copy_from_slice(value);
+            // Each round doubles what is filled.
+            let mut filled = element.min(out.len());
+            out[..filled].copy_from_slice(&value[..filled]);
+            while filled < out.len() {
+                let count = filled.min(out.len() - filled);
+                out.copy_within(..count, filled);
+                filled += count;
             }
             reader.finish()
         }
-        Mode::Float => level.float_decode(dtype, reader, out),
-        Mode::Planes => planes::decode(level, element, reader, out),
+        Mode::Float => level.float_decode(dtype, reader, scratch, out),
+        Mode::Planes => planes::decode(level, element, reader, scratch, out),
         Mode::Whole => zstandard::decompress(reader.rest(), out),
         Mode::Sparse => Err(Error::Damaged("exact chunk takes out zeros twice")),
     }
 }
 
-fn decode_sparse(level: Level, dtype: DType, reader: &mut Reader<'_>, out: &mut [u8]) -> Result<()> {
+fn decode_sparse(
+    level: Level,
+    dtype: DType,
+    reader: &mut Reader<'_>,
+    scratch: &mut Vec<u16>,
+    out: &mut [u8],
+) -> Result<()> {
     let element = dtype.size_bytes();
     let mut mask = vec![0; sparse::mask_bytes(out.len() / element)];
     let length = reader.length()?;
     let mut part = Reader::new(reader.take(length)?);
     let mode = Mode::from_byte(part.u8()?)?;
-    decode_dense(level, DType::U8, mode, &mut part, &mut mask)?;
+    decode_dense(level, DType::U8, mode, &mut part, scratch, &mut mask)?;
     let count = sparse::count(&mask);
     if count > out.len() / element {
         return Err(Error::Damaged("a zero mask names elements outside its chunk"));
     }
     let mut others = vec![0; count * element];
     let mode = Mode::from_byte(reader.u8()?)?;
-    decode_dense(level, dtype, mode, reader, &mut others)?;
+    decode_dense(level, dtype, mode, reader, scratch, &mut others)?;
     sparse::merge(element, &mask, &others, out)
 }

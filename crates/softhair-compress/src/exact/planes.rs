@@ -4,7 +4,7 @@
 use super::huffman::Code;
 use super::reader::{Reader, write_length};
 use super::simd::Level;
-use super::streams::{Decoder, Encoder, ROUND};
+use super::streams::{Decoder, Encoder};
 use super::zstandard;
 use crate::{Error, Result};
 
@@ -13,8 +13,10 @@ const SAME: u8 = 1;
 const HUFFMAN: u8 = 2;
 const ZSTD: u8 = 3;
 /// Symbols handed to the entropy coder at once.
-const GROUP: usize = 32 * ROUND;
+const GROUP: usize = 1024;
 const BYTES: usize = 256;
+/// Bytes of each of the two pieces of a plane on which zstd is tried.
+const PIECE: usize = 1 << 12;
 /// Decoding entries hold a byte in their upper half.
 const BYTE_SHIFT: u32 = 8;
 
@@ -50,8 +52,43 @@ pub(super) fn encode(
     let mut plane = Vec::with_capacity(body.len() / element);
     for byte in 0..element {
         plane.clear();
-        plane.extend(body.iter().skip(byte).step_by(element));
+        gather(element, byte, body, &mut plane);
         encode_plane(level, &plane, scratch, out);
+    }
+}
+
+/// Appends byte `byte` of each element.
+fn gather(element: usize, byte: usize, from: &[u8], plane: &mut Vec<u8>) {
+    match element {
+        1 => plane.extend_from_slice(from),
+        2 => plane.extend(from.as_chunks::<2>().0.iter().map(|bytes| bytes[byte & 1])),
+        4 => plane.extend(from.as_chunks::<4>().0.iter().map(|bytes| bytes[byte & 3])),
+        _ => plane.extend(from.as_chunks::<8>().0.iter().map(|bytes| bytes[byte & 7])),
+    }
+}
+
+/// Writes byte `byte` of each element.
+fn scatter(element: usize, byte: usize, plane: &[u8], to: &mut [u8]) {
+    match element {
+        1 => to.copy_from_slice(plane),
+        2 => to
+            .as_chunks_mut::<2>()
+            .0
+            .iter_mut()
+            .zip(plane)
+            .for_each(|(bytes, value)| bytes[byte & 1] = *value),
+        4 => to
+            .as_chunks_mut::<4>()
+            .0
+            .iter_mut()
+            .zip(plane)
+            .for_each(|(bytes, value)| bytes[byte & 3] = *value),
+        _ => to
+            .as_chunks_mut::<8>()
+            .0
+            .iter_mut()
+            .zip(plane)
+            .for_each(|(bytes, value)| bytes[byte & 7] = *value),
     }
 }
 
@@ -64,10 +101,8 @@ fn encode_plane(level: Level, plane: &[u8], scratch: &mut Vec<u8>, out: &mut Vec
     let counts = count(plane);
     let huffman_bytes = Code::from_counts(&counts)
         .map_or(usize::MAX, |code| (code.bits(&counts) / 8) as usize + 4 + code.present().len() / 2);
-    let zstd = zstandard::compress(plane);
-    // The Huffman code decodes several times faster, so zstd has to save 2 % to be worth it.
     let best = plane.len().min(huffman_bytes);
-    if zstd.len() < best - best / 50 {
+    if let Some(zstd) = zstd_below(best, plane) {
         out.push(ZSTD);
         write_length(zstd.len(), out);
         out.extend_from_slice(&zstd);
@@ -87,8 +122,29 @@ fn encode_plane(level: Level, plane: &[u8], scratch: &mut Vec<u8>, out: &mut Vec
     out.extend_from_slice(plane);
 }
 
+/// The plane through zstd, if that is clearly smaller than `best`: the Huffman code decodes several times faster, so
+/// zstd has to save 2 %. Two pieces of a long plane are asked first.
+fn zstd_below(best: usize, plane: &[u8]) -> Option<Vec<u8>> {
+    let enough = |bytes: usize, best: usize| bytes < best - best / 50;
+    if plane.len() >= 8 * PIECE {
+        let middle = plane.len() / 2;
+        let pieces = [&plane[..PIECE], &plane[middle..middle + PIECE]].concat();
+        let share = (best as u64 * pieces.len() as u64 / plane.len() as u64) as usize;
+        if !enough(zstandard::compress(&pieces).len(), share) {
+            return None;
+        }
+    }
+    Some(zstandard::compress(plane)).filter(|zstd| enough(zstd.len(), best))
+}
+
 /// Fills `out`, whose length is a multiple of `element`, from what [`encode`] wrote.
-pub(super) fn decode(level: Level, element: usize, reader: &mut Reader<'_>, out: &mut [u8]) -> Result<()> {
+pub(super) fn decode(
+    level: Level,
+    element: usize,
+    reader: &mut Reader<'_>,
+    scratch: &mut Vec<u16>,
+    out: &mut [u8],
+) -> Result<()> {
     let first = match reader.u8()? {
         0 => 0,
         1 => element.min(out.len()),
@@ -98,10 +154,8 @@ pub(super) fn decode(level: Level, element: usize, reader: &mut Reader<'_>, out:
     head.copy_from_slice(reader.take(first)?);
     let mut plane = vec![0; body.len() / element];
     for byte in 0..element {
-        decode_plane(level, reader, &mut plane)?;
-        for (slot, value) in body.iter_mut().skip(byte).step_by(element).zip(&plane) {
-            *slot = *value;
-        }
+        decode_plane(level, reader, scratch, &mut plane)?;
+        scatter(element, byte, &plane, body);
     }
     if first > 0 {
         undo_delta(element, out);
@@ -109,13 +163,18 @@ pub(super) fn decode(level: Level, element: usize, reader: &mut Reader<'_>, out:
     reader.finish()
 }
 
-fn decode_plane(level: Level, reader: &mut Reader<'_>, plane: &mut [u8]) -> Result<()> {
+fn decode_plane(
+    level: Level,
+    reader: &mut Reader<'_>,
+    scratch: &mut Vec<u16>,
+    plane: &mut [u8],
+) -> Result<()> {
     match reader.u8()? {
         RAW => plane.copy_from_slice(reader.take(plane.len())?),
         SAME => plane.fill(reader.u8()?),
         HUFFMAN => {
             let length = reader.length()?;
-            level.plane_decode(&mut Reader::new(reader.take(length)?), plane)?;
+            level.plane_decode(&mut Reader::new(reader.take(length)?), scratch, plane)?;
         }
         ZSTD => {
             let length = reader.length()?;
@@ -165,18 +224,21 @@ pub(super) fn huffman_encode(plane: &[u8], scratch: &mut Vec<u8>, out: &mut Vec<
 
 /// Fills a plane from what [`huffman_encode`] wrote.
 #[inline(always)]
-pub(super) fn huffman_decode(reader: &mut Reader<'_>, plane: &mut [u8]) -> Result<()> {
+pub(super) fn huffman_decode(
+    reader: &mut Reader<'_>,
+    scratch: &mut Vec<u16>,
+    plane: &mut [u8],
+) -> Result<()> {
     let code = Code::read(reader, BYTES)?;
-    let mut decoder = Decoder::new(&code, plane.len(), reader, |symbol, _| symbol << BYTE_SHIFT)?;
-    for group in plane.chunks_mut(GROUP) {
-        let mut entries = [0u16; GROUP];
-        let entries = &mut entries[..group.len()];
-        decoder.fill(entries);
-        for (byte, entry) in group.iter_mut().zip(entries) {
-            *byte = (*entry >> BYTE_SHIFT) as u8;
-        }
+    let decoder = Decoder::new(&code, plane.len(), reader, |symbol, _| symbol << BYTE_SHIFT)?;
+    if scratch.len() < plane.len() {
+        scratch.resize(plane.len(), 0);
     }
-    decoder.finish()?;
+    let entries = &mut scratch[..plane.len()];
+    decoder.fill(entries)?;
+    for (byte, entry) in plane.iter_mut().zip(entries) {
+        *byte = (*entry >> BYTE_SHIFT) as u8;
+    }
     reader.finish()
 }
 

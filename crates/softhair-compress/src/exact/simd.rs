@@ -57,9 +57,9 @@ macro_rules! twice {
 }
 
 twice! { fn float_encode_as<L>(bytes: &[u8], scratch: &mut Vec<u8>, out: &mut Vec<u8>) -> bool = float::encode::<L> }
-twice! { fn float_decode_as<L>(reader: &mut Reader<'_>, out: &mut [u8]) -> Result<()> = float::decode::<L> }
+twice! { fn float_decode_as<L>(reader: &mut Reader<'_>, scratch: &mut Vec<u16>, out: &mut [u8]) -> Result<()> = float::decode::<L> }
 twice! { fn plane_encode_as(plane: &[u8], scratch: &mut Vec<u8>, out: &mut Vec<u8>) -> () = planes::huffman_encode }
-twice! { fn plane_decode_as(reader: &mut Reader<'_>, plane: &mut [u8]) -> Result<()> = planes::huffman_decode }
+twice! { fn plane_decode_as(reader: &mut Reader<'_>, scratch: &mut Vec<u16>, plane: &mut [u8]) -> Result<()> = planes::huffman_decode }
 
 impl Level {
     /// [`float::encode`] for this type; `false` for types that are no floats.
@@ -80,12 +80,18 @@ impl Level {
     }
 
     /// [`float::decode`] for this type.
-    pub(super) fn float_decode(self, dtype: DType, reader: &mut Reader<'_>, out: &mut [u8]) -> Result<()> {
+    pub(super) fn float_decode(
+        self,
+        dtype: DType,
+        reader: &mut Reader<'_>,
+        scratch: &mut Vec<u16>,
+        out: &mut [u8],
+    ) -> Result<()> {
         match dtype {
-            DType::F16 => float_decode_as::<Half>(self, reader, out),
-            DType::BF16 => float_decode_as::<Brain>(self, reader, out),
-            DType::F32 => float_decode_as::<Single>(self, reader, out),
-            DType::F64 => float_decode_as::<Double>(self, reader, out),
+            DType::F16 => float_decode_as::<Half>(self, reader, scratch, out),
+            DType::BF16 => float_decode_as::<Brain>(self, reader, scratch, out),
+            DType::F32 => float_decode_as::<Single>(self, reader, scratch, out),
+            DType::F64 => float_decode_as::<Double>(self, reader, scratch, out),
             _ => Err(crate::Error::Damaged("exact chunk of integers is coded as floats")),
         }
     }
@@ -96,7 +102,12 @@ impl Level {
     }
 
     /// [`planes::huffman_decode`].
-    pub(super) fn plane_decode(self, reader: &mut Reader<'_>, plane: &mut [u8]) -> Result<()> {
-        plane_decode_as(self, reader, plane)
+    pub(super) fn plane_decode(
+        self,
+        reader: &mut Reader<'_>,
+        scratch: &mut Vec<u16>,
+        plane: &mut [u8],
+    ) -> Result<()> {
+        plane_decode_as(self, reader, scratch, plane)
     }
 }

@@ -4,19 +4,32 @@ use crate::{Error, Result};
 
 /// A bit per element, low bit first, set where the element has any bit set; and those elements.
 pub(super) fn split(element: usize, bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let mut mask = Vec::with_capacity(bytes.len() / element / 8 + 1);
-    let mut others = Vec::with_capacity(bytes.len());
-    for eight in bytes.chunks(8 * element) {
+    match element {
+        1 => split_as::<1>(bytes),
+        2 => split_as::<2>(bytes),
+        4 => split_as::<4>(bytes),
+        _ => split_as::<8>(bytes),
+    }
+}
+
+fn split_as<const N: usize>(bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let elements = bytes.as_chunks::<N>().0;
+    let mut others = vec![[0; N]; elements.len()];
+    let mut count = 0;
+    let mut mask = Vec::with_capacity(mask_bytes(elements.len()));
+    for eight in elements.chunks(8) {
         let mut bits = 0;
-        for (index, value) in eight.chunks_exact(element).enumerate() {
-            if value.iter().any(|byte| *byte != 0) {
-                bits |= 1u8 << index;
-                others.extend_from_slice(value);
-            }
+        for (index, value) in eight.iter().enumerate() {
+            // Written always and kept if it counts: a branch would be guessed wrong every other time.
+            others[count] = *value;
+            let kept = *value != [0; N];
+            bits |= u8::from(kept) << index;
+            count += usize::from(kept);
         }
         mask.push(bits);
     }
-    (mask, others)
+    others.truncate(count);
+    (mask, others.into_flattened())
 }
 
 /// Bytes of the mask of `elements` elements.
@@ -31,20 +44,31 @@ pub(super) fn count(mask: &[u8]) -> usize {
 
 /// Puts the elements that are not zero where the mask says. `others` holds as many as [`count`] found.
 pub(super) fn merge(element: usize, mask: &[u8], others: &[u8], out: &mut [u8]) -> Result<()> {
-    let wrong = || Error::Damaged("a zero mask names elements outside its chunk");
-    let mut others = others.chunks_exact(element);
-    let mut padding = 0;
-    for (eight, bits) in out.chunks_mut(8 * element).zip(mask) {
+    let complete = match element {
+        1 => merge_as::<1>(mask, others, out),
+        2 => merge_as::<2>(mask, others, out),
+        4 => merge_as::<4>(mask, others, out),
+        _ => merge_as::<8>(mask, others, out),
+    };
+    if complete { Ok(()) } else { Err(Error::Damaged("a zero mask names elements outside its chunk")) }
+}
+
+/// `false` if the mask names elements beyond the end.
+fn merge_as<const N: usize>(mask: &[u8], others: &[u8], out: &mut [u8]) -> bool {
+    let others = others.as_chunks::<N>().0;
+    let mut next = 0;
+    let mut beyond = 0;
+    for (eight, bits) in out.as_chunks_mut::<N>().0.chunks_mut(8).zip(mask) {
         let mut bits = *bits;
-        for slot in eight.chunks_exact_mut(element) {
-            if bits & 1 == 0 {
-                slot.fill(0);
-            } else {
-                slot.copy_from_slice(others.next().ok_or_else(wrong)?);
-            }
+        for slot in eight {
+            *slot = match others.get(next) {
+                Some(value) if bits & 1 == 1 => *value,
+                _ => [0; N],
+            };
+            next += usize::from(bits & 1);
             bits >>= 1;
         }
-        padding |= if eight.len() == 8 * element { 0 } else { bits };
+        beyond |= bits;
     }
-    if padding == 0 { Ok(()) } else { Err(wrong()) }
+    beyond == 0
 }
