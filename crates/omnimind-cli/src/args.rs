@@ -1,4 +1,5 @@
 //! What can be typed: verbs, options and their help. Nothing here does anything.
+#![allow(clippy::doc_markdown)] // Doc comments are the help here, and terminals know no backticks.
 
 use std::path::PathBuf;
 use std::time::SystemTime;

@@ -21,6 +21,9 @@
 //!
 //! No verb holds an algorithm: what a memory is and how it is kept is the business of `omnimind-memory`.
 
+// Paths are shown in quotes, and what is not UTF-8 in them escaped: that is what their Debug form does.
+#![allow(clippy::unnecessary_debug_formatting)]
+
 mod args;
 mod config;
 mod demo;

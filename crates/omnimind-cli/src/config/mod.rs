@@ -169,16 +169,13 @@ fn typed(table: Table) -> Result<Config, ConfigError> {
 fn check(config: &Config) -> Result<(), ConfigError> {
     let refuse = |reason: String| Err(ConfigError::Value { reason });
     if let Err(error) = config.classifier.validate() {
-        return refuse(format!("[classifier]: {error}"));
+        return refuse(error.to_string());
     }
     if let Err(error) = config.index.validate() {
         return refuse(format!("[index]: {error}"));
     }
-    let GpuTable { enter, leave, .. } = config.gpu;
-    if !(0.0 < leave && leave < enter && enter <= 1.0) {
-        return refuse(format!(
-            "[gpu]: enter = {enter} and leave = {leave} must satisfy 0 < leave < enter <= 1"
-        ));
+    if let Err(error) = WatermarkConfig::new(config.gpu.enter, config.gpu.leave) {
+        return refuse(format!("[gpu]: {error}"));
     }
     Ok(())
 }
@@ -279,7 +276,7 @@ mod tests {
         ] {
             let message = Place::new(file).refusal();
             assert!(
-                message.contains(&format!("{unknown:?}")) && message.contains(&format!("{nearest:?}")),
+                message.contains(&format!("\"{unknown}")) && message.contains(&format!("{nearest:?}")),
                 "{message}"
             );
         }

@@ -11,7 +11,7 @@ const COPIES: usize = 24;
 const VERSIONS: usize = 16;
 const HISTORIES: usize = 3;
 /// What the history's user needs: amplitudes are at most 1.
-const HISTORY_BOUND: Policy = Policy::MaxAbs(1e-3);
+const HISTORY_BOUND: Policy = Policy::MaxAbs(1e-4);
 const CRASH: &str = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity \
                      of 3.81 GiB of which 12.94 MiB is free.";
 

@@ -199,7 +199,8 @@ impl Teller {
                     writeln!(out, "  {reason}")?;
                 }
             }
-            writeln!(out, "  {}: {refusal}", "refused".paint(WARN))
+            let refused = format!("refused: {refusal}");
+            wrapped(&refused, 100).iter().try_for_each(|line| writeln!(out, "  {}", line.paint(WARN)))
         })
     }
 
@@ -212,19 +213,34 @@ impl Teller {
             if let Some(figures) = &report.stats {
                 stats::table(figures).indented(2).write(out)?;
             }
-            match &report.kept {
-                Some(dir) => writeln!(out, "\nkept in {dir}; try: omnimind --store {dir}/store list"),
-                None => {
-                    let end = "nothing was left behind; --keep DIR keeps the store";
-                    writeln!(out, "\n{}", end.paint(DIM))
-                }
+            if let Some(dir) = &report.kept {
+                return writeln!(out, "\nkept in {dir}; try: omnimind --store {dir}/store list");
             }
+            writeln!(out, "\n{}", "nothing was left behind; --keep DIR keeps the store".paint(DIM))
         })
     }
 }
 
 fn heading(out: &mut dyn Write, number: u32, text: &str) -> std::io::Result<()> {
     writeln!(out, "\n{}", format_args!("{number}  {text}").paint(BOLD))
+}
+
+/// Text in lines of at most `width` columns, where words allow it.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        if let Some(line) = lines.last_mut()
+            && (line.is_empty() || line.chars().count() + 1 + word.chars().count() <= width)
+        {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
 }
 
 fn pressure(out: &mut dyn Write, pressure: Option<&Pressure>) -> std::io::Result<()> {
@@ -266,4 +282,14 @@ fn groups(groups: &[GroupReport]) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_words_stand_alone_and_no_word_is_lost() {
+        assert_eq!(wrapped("a bb a-very-long-word c", 5), ["a bb", "a-very-long-word", "c"]);
+    }
 }

@@ -10,13 +10,15 @@ use super::data::HostTensor;
 pub(super) const STEPS: usize = 200;
 const GRID: usize = 256;
 /// Width of the packet at the start, in cells.
-const WIDTH: f32 = 16.0;
+const WIDTH: f32 = 24.0;
 /// Steps in which it spreads by a factor of √2.
-const SPREAD: f32 = 160.0;
+const SPREAD: f32 = 400.0;
+/// Cells from one crest of the wave to the next.
+const WAVELENGTH: f32 = 24.0;
 
 /// Real and imaginary part as two planes of `[steps, grid, grid]` float32.
 pub(super) fn history(direction: f32) -> Vec<HostTensor> {
-    let (wave_y, wave_x) = (TAU / 24.0 * direction.sin(), TAU / 24.0 * direction.cos());
+    let (wave_y, wave_x) = (TAU / WAVELENGTH * direction.sin(), TAU / WAVELENGTH * direction.cos());
     let bytes = STEPS * GRID * GRID * 4;
     let (mut re, mut im) = (Vec::with_capacity(bytes), Vec::with_capacity(bytes));
     for step in 0..STEPS {
@@ -39,7 +41,7 @@ pub(super) fn history(direction: f32) -> Vec<HostTensor> {
 }
 
 /// One dimension of the packet at one step:
-/// ψ(x, t) = s^-½ exp(-(x - vt)² / 4σ²s) exp(i(kx - ωt)) with s = 1 + it/τ.
+/// ψ(x, t) = s^-½ exp(-(x - vt)² / 4σ²s) exp(i(kx - ωt)) with s = 1 + it/τ and v = 2σ²k/τ.
 fn packet(wave: f32, step: usize) -> Vec<Complex> {
     let time = step as f32;
     let velocity = wave * 2.0 * WIDTH * WIDTH / SPREAD;
@@ -48,7 +50,8 @@ fn packet(wave: f32, step: usize) -> Vec<Complex> {
     (0..GRID)
         .map(|cell| {
             let x = cell as f32 - GRID as f32 / 2.0;
-            let shifted = x - velocity * time;
+            // It passes the middle of the grid half-way through the history.
+            let shifted = x - velocity * (time - STEPS as f32 / 2.0);
             let exponent = -shifted * shifted / (4.0 * WIDTH * WIDTH * spread.norm_squared());
             let envelope = Complex::polar((exponent * spread.re).exp(), -exponent * spread.im);
             let carrier = Complex::polar(1.0, wave * (x - velocity * time / 2.0));
@@ -93,7 +96,7 @@ mod tests {
             let moment: f32 = density.iter().enumerate().map(|(at, value)| at as f32 * value).sum();
             (total, moment / total)
         };
-        let (early, late) = (mean(&density(0)), mean(&density(60)));
+        let (early, late) = (mean(&density(60)), mean(&density(140)));
         assert!((early.0 - late.0).abs() < 0.01 * early.0, "{early:?} {late:?}");
         assert!(late.1 > early.1 + 10.0, "{early:?} {late:?}");
     }

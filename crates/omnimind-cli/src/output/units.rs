@@ -52,7 +52,7 @@ impl fmt::Display for Small {
         // A little less before rounding up: 0.006 / 0.0001 is 60.00000000000001.
         let digits = (self.0 / step * (1.0 - 1e-12)).ceil();
         let rounded = digits * step;
-        f.pad(&if exponent >= -3 && exponent < 4 {
+        f.pad(&if (-3..4).contains(&exponent) {
             format!("{rounded:.places$}", places = (1 - exponent).max(0) as usize)
         } else {
             format!("{rounded:.1e}")

@@ -54,7 +54,9 @@ pub(super) fn run(session: &Session) -> Result<(), Failure> {
             if !readings.is_empty() {
                 writeln!(out, "  {}", readings.join(", "))?;
             }
-            processes(device).write(out)?;
+            if device.processes.as_ref().is_some_and(|processes| !processes.is_empty()) {
+                processes(device).write(out)?;
+            }
         }
         Ok(())
     })

@@ -1,11 +1,9 @@
 //! Everything that can be wrong with what is typed, with files and with the store: a clear message, the right exit code,
 //! and a store that is as it was.
 
-mod sandbox;
-
 use std::fs;
 
-use sandbox::{Sandbox, npy};
+use crate::sandbox::{Sandbox, assert_seen, npy};
 
 fn hash(sandbox: &Sandbox) -> String {
     sandbox.json("list")["memories"][0]["content_hash"].as_str().unwrap().to_owned()
@@ -58,7 +56,8 @@ fn settings_that_make_no_sense_are_refused_by_every_verb_that_reads_them() {
     ] {
         sandbox.write("omnimind.toml", file);
         assert_eq!(sandbox.fail("config --config omnimind.toml").0, 2, "{file}");
-        seen += &format!("{file}{}", sandbox.see("list --config omnimind.toml"));
+        seen.push_str(file);
+        seen += &sandbox.see("list --config omnimind.toml");
     }
     assert_eq!(sandbox.fail("list --config nowhere.toml").0, 2);
     let odd = sandbox.command().args(["list"]).env("OMNIMIND_GPU_ENTR", "1").output().unwrap();
@@ -106,7 +105,10 @@ fn a_hostile_file_of_any_kind_is_refused_by_name_and_leaves_no_trace() {
         ("text.bin", b"hello, this is no tensor".to_vec()),
         ("cut.safetensors", whole[..whole.len() - 7].to_vec()),
         ("longer.safetensors", [whole.as_slice(), b"more"].concat()),
-        ("huge.safetensors", safetensors(r#"{"w":{"dtype":"F32","shape":[1152921504606846976],"data_offsets":[0,4]}}"#, 4)),
+        (
+            "huge.safetensors",
+            safetensors(r#"{"w":{"dtype":"F32","shape":[1152921504606846976],"data_offsets":[0,4]}}"#, 4),
+        ),
         ("length.safetensors", u64::MAX.to_le_bytes().to_vec()),
         (
             "overlap.safetensors",
@@ -154,7 +156,10 @@ fn a_name_that_is_not_utf8_is_refused_in_words() {
     }
     let output = sandbox.command().arg("consolidate").arg(name).args(["--context", "me"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && said.contains("not UTF-8") && said.contains("rename"), "{said}");
+    assert!(
+        output.status.code() == Some(1) && said.contains("not UTF-8") && said.contains("rename"),
+        "{said}"
+    );
     assert!(!sandbox.path("data").exists());
 }
 
@@ -167,7 +172,10 @@ fn one_bad_file_does_not_hold_the_others_back() {
     let line = "consolidate one.safetensors bad.npy two.safetensors absent.npy --context me";
     assert_eq!(sandbox.fail(line).0, 1);
     let answer = sandbox.json(line);
-    assert_eq!((answer["memories"].as_array().unwrap().len(), answer["failed"].as_array().unwrap().len()), (2, 2));
+    assert_eq!(
+        (answer["memories"].as_array().unwrap().len(), answer["failed"].as_array().unwrap().len()),
+        (2, 2)
+    );
     assert_eq!(sandbox.json("stats")["total_consolidated"], 2);
     assert_seen!("one_bad_file", sandbox, sandbox.see(line));
 }
@@ -229,7 +237,8 @@ fn a_flipped_bit_is_answered_with_five_and_the_memory_it_belongs_to() {
     assert!(sandbox.run("consolidate model.safetensors --context me").status.success());
     assert_eq!(sandbox.fail("verify").0, 0);
     assert!(sandbox.run(&format!("reactivate {hash} --context me -o back.safetensors")).status.success());
-    let left: Vec<_> = fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        fs::read_dir(sandbox.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().contains("partial")), "{left:?}");
 }
 

@@ -1,5 +1,4 @@
-//! A directory of its own for each test, the binary in it, and small files of tensors. Shared by the test files beside it.
-#![allow(dead_code, reason = "each test file uses a part")]
+//! A directory of its own for each test, the binary in it, and small files of tensors.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,27 +8,27 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     dir: tempfile::TempDir,
 }
 
 impl Sandbox {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let sandbox = Self { dir: tempfile::tempdir().unwrap() };
         fs::create_dir(sandbox.path("tmp")).unwrap();
         sandbox
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         fs::write(self.path(name), bytes).unwrap();
     }
 
     /// The binary, with nothing of the machine's own settings around it.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_omnimind"));
         command.current_dir(self.dir.path()).env_clear();
         command.env("HOME", self.dir.path()).env("TMPDIR", self.path("tmp"));
@@ -37,35 +36,35 @@ impl Sandbox {
         command
     }
 
-    pub fn run(&self, line: &str) -> Output {
+    pub(crate) fn run(&self, line: &str) -> Output {
         self.command().args(line.split_whitespace()).output().unwrap()
     }
 
     /// What somebody at a terminal would see, with the exit code.
-    pub fn see(&self, line: &str) -> String {
+    pub(crate) fn see(&self, line: &str) -> String {
         let Output { status, stdout, stderr } = self.run(line);
         let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
         format!("$ omnimind {line}\n{stdout}{stderr}[{}]\n", status.code().unwrap())
     }
 
     /// The same for several lines.
-    pub fn see_all(&self, lines: &[&str]) -> String {
+    pub(crate) fn see_all(&self, lines: &[&str]) -> String {
         lines.iter().map(|line| self.see(line)).collect::<Vec<_>>().join("\n")
     }
 
-    pub fn json(&self, line: &str) -> Value {
+    pub(crate) fn json(&self, line: &str) -> Value {
         let output = self.run(&format!("{line} --json"));
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{line}: {error}: {output:?}"))
     }
 
     /// The exit code, and what was said on stderr.
-    pub fn fail(&self, line: &str) -> (i32, String) {
+    pub(crate) fn fail(&self, line: &str) -> (i32, String) {
         let output = self.run(line);
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     }
 
     /// Every file of the store with its bytes, but for the log of the database, which reading may fold away.
-    pub fn store(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub(crate) fn store(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = Vec::new();
         collect(&self.path("data"), &mut files);
         files.retain(|(path, _)| path.components().any(|part| part.as_os_str() == "objects"));
@@ -74,11 +73,11 @@ impl Sandbox {
     }
 
     /// A model of a matrix, a bias and a table of integers.
-    pub fn model(&self, name: &str) {
+    pub(crate) fn model(&self, name: &str) {
         self.seeded_model(name, 1);
     }
 
-    pub fn seeded_model(&self, name: &str, seed: u32) {
+    pub(crate) fn seeded_model(&self, name: &str, seed: u32) {
         let weight: Vec<u8> = wave(64 * 48, seed).into_iter().flat_map(f32::to_le_bytes).collect();
         let bias: Vec<u8> = wave(48, seed + 1).into_iter().flat_map(f32::to_le_bytes).collect();
         let ids: Vec<u8> = (0..30_i64).flat_map(i64::to_le_bytes).collect();
@@ -93,17 +92,20 @@ impl Sandbox {
     }
 
     /// `rows` vectors of 8 dimensions, each pointing another way.
-    pub fn vectors(&self, name: &str, rows: usize) {
+    pub(crate) fn vectors(&self, name: &str, rows: usize) {
         let mut values = vec![0.1_f32; rows * 8];
         for row in 0..rows {
             values[row * 8 + row % 8] = 1.0;
         }
         let shape = if rows == 1 { "(8,)".to_owned() } else { format!("({rows}, 8)") };
-        self.write(name, npy("<f4", &shape, &values.into_iter().flat_map(f32::to_le_bytes).collect::<Vec<_>>()));
+        self.write(
+            name,
+            npy("<f4", &shape, &values.into_iter().flat_map(f32::to_le_bytes).collect::<Vec<_>>()),
+        );
     }
 }
 
-pub fn npy(descr: &str, shape: &str, elements: &[u8]) -> Vec<u8> {
+pub(crate) fn npy(descr: &str, shape: &str, elements: &[u8]) -> Vec<u8> {
     let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
     let mut file = b"\x93NUMPY\x01\x00".to_vec();
     file.extend_from_slice(&(header.len() as u16).to_le_bytes());
@@ -125,31 +127,36 @@ fn wave(count: usize, seed: u32) -> Vec<f32> {
 fn collect(dir: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
-        if path.is_dir() { collect(&path, files) } else { files.push((path.clone(), fs::read(&path).unwrap())) }
+        if path.is_dir() {
+            collect(&path, files);
+        } else {
+            files.push((path.clone(), fs::read(&path).unwrap()));
+        }
     }
 }
 
 /// Compares with a snapshot in which everything that differs between runs, machines and codecs is named, not shown.
-#[macro_export]
 macro_rules! assert_seen {
     ($name:literal, $sandbox:expr, $text:expr) => {{
         let mut settings = insta::Settings::clone_current();
         let dir = $sandbox.path("");
         settings.add_filter(dir.to_str().unwrap().trim_end_matches('/'), "[dir]");
-        settings.add_filter(r"\b[0-9a-f]{64}\b", "[hash]");
-        settings.add_filter(r"\b[0-9a-f]{12}\b", "[hash]");
         settings.add_filter(r"age1[0-9a-z]{58}", "[public key]");
         settings.add_filter(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "[time]");
         settings.add_filter(r#""(stored_bytes|total_compressed_bytes|object_bytes|kept_bytes|removed_bytes|file_bytes)": \d+"#, "\"$1\": [bytes]");
         settings.add_filter(r#""(ratio|max_abs_error|rel_l2_error|total_compressed_mb|average_compression|age_s)": [0-9.e-]+"#, "\"$1\": [number]");
         settings.add_filter(r"\d+(\.\d+)? (B|KiB|MiB|GiB)\b", "[size]");
         settings.add_filter(r"\d+\.\d %", "[share]");
-        settings.add_filter(r"(relative L2|absolute) [0-9.e-]+", "$1 [error]");
+        settings.add_filter(r"(relative L2(?: error)?|absolute) [0-9][0-9.e-]*", "$1 [error]");
         settings.add_filter(r"\b\d+ (s|min)\b", "[age]");
         settings.add_filter(r"\b(0\.0\d+|\d\.\de-\d+)\b", "[error]");
+        settings.add_filter(r"\b[0-9a-f]{64}\b", "[hash]");
+        settings.add_filter(r"\b[0-9a-f]{12}\b", "[hash]");
         settings.add_filter(r"(\S) {2,}", "$1  ");
         settings.set_omit_expression(true);
         settings.set_prepend_module_to_snapshot(false);
         settings.bind(|| insta::assert_snapshot!($name, $text));
     }};
 }
+
+pub(crate) use assert_seen;

@@ -1,8 +1,6 @@
 //! Every verb as a user meets it: what is printed, in words and in JSON.
 
-mod sandbox;
-
-use sandbox::Sandbox;
+use crate::sandbox::{Sandbox, assert_seen};
 use serde_json::Value;
 
 /// A store with two models, one of which can be found by a vector.
@@ -11,7 +9,9 @@ fn filled() -> Sandbox {
     sandbox.model("model.safetensors");
     sandbox.seeded_model("other.safetensors", 9);
     sandbox.vectors("vectors.npy", 3);
-    let first = sandbox.run("consolidate model.safetensors --context trainer --signature vectors.npy --row 1 --meta epoch=3");
+    let first = sandbox.run(
+        "consolidate model.safetensors --context trainer --signature vectors.npy --row 1 --meta epoch=3",
+    );
     assert!(first.status.success(), "{first:?}");
     let second = sandbox.run("consolidate other.safetensors --context tester --type buffer --bound exact");
     assert!(second.status.success(), "{second:?}");
@@ -92,8 +92,18 @@ fn the_fields_of_a_memory_are_those_that_were_promised() {
     // R6, R8
     let sandbox = filled();
     let promised = [
-        "content_hash", "layer", "type", "context", "trauma_score", "original_bytes", "stored_bytes", "ratio", "bound",
-        "max_abs_error", "rel_l2_error", "tensors",
+        "content_hash",
+        "layer",
+        "type",
+        "context",
+        "trauma_score",
+        "original_bytes",
+        "stored_bytes",
+        "ratio",
+        "bound",
+        "max_abs_error",
+        "rel_l2_error",
+        "tensors",
     ];
     let consolidated = sandbox.json("consolidate model.safetensors --context again");
     let listed = sandbox.json("list");
@@ -104,10 +114,18 @@ fn the_fields_of_a_memory_are_those_that_were_promised() {
         }
     }
     let stats = sandbox.json("stats");
-    for field in
-        ["total_consolidated", "total_original_mb", "total_compressed_mb", "average_compression", "freed_mb", "activation_traces"]
-    {
-        assert!(stats.get(field).is_some() && stats["layers"]["preconscious"].get(field).is_some(), "{field}");
+    for field in [
+        "total_consolidated",
+        "total_original_mb",
+        "total_compressed_mb",
+        "average_compression",
+        "freed_mb",
+        "activation_traces",
+    ] {
+        assert!(
+            stats.get(field).is_some() && stats["layers"]["preconscious"].get(field).is_some(),
+            "{field}"
+        );
     }
 }
 
@@ -131,16 +149,17 @@ fn what_crashed_is_sealed_once_there_is_a_keyholder_and_refused_to_everybody() {
     // R7, R12, R19
     let sandbox = Sandbox::new();
     sandbox.model("model.safetensors");
-    let crash = "consolidate model.safetensors --context agent --type agent --error-type oom --severity critical";
+    let crash =
+        "consolidate model.safetensors --context agent --type agent --error-type oom --severity critical";
     let mut seen = sandbox.see(crash);
     let after = sandbox.json("list");
     assert_eq!(after["memories"].as_array().unwrap().len(), 0);
     seen += &sandbox.see_all(&["keyholder init", "keyholder init", crash, "list"]);
     let hash = hash(&sandbox, "agent");
     seen += &sandbox.see_all(&[
-        &format!("show {}", &hash[..8]),
-        &format!("reactivate {} --context agent -o back.safetensors", &hash[..8]),
-        &format!("reactivate {} --context agent -o back.safetensors --json", &hash[..8]),
+        &format!("show {}", &hash[..12]),
+        &format!("reactivate {} --context agent -o back.safetensors", &hash[..12]),
+        &format!("reactivate {} --context agent -o back.safetensors --json", &hash[..12]),
     ]);
     assert!(!sandbox.path("back.safetensors").exists());
     assert_seen!("what_crashed_is_sealed", sandbox, seen);

@@ -1,11 +1,9 @@
 //! The demo from start to end on the simulated GPU: what it promises is what it shows, and it leaves nothing behind.
 
-mod sandbox;
-
 use std::fs;
 use std::path::Path;
 
-use sandbox::Sandbox;
+use crate::sandbox::Sandbox;
 
 #[test]
 fn the_demo_keeps_its_promises_and_cleans_up() {
@@ -14,14 +12,18 @@ fn the_demo_keeps_its_promises_and_cleans_up() {
     let answer = sandbox.json("demo --simulated");
     let float = |pointer: &str| answer.pointer(pointer).and_then(serde_json::Value::as_f64).unwrap();
     assert_eq!(answer["gpu"]["source"], "simulated");
-    assert!(float("/pressure_before/used_fraction") > 0.85 && answer["pressure_before"]["consolidate"] == true);
-    assert!(float("/pressure_after/used_fraction") <= 0.75 && answer["pressure_after"]["consolidate"] == false);
+    assert!(
+        float("/pressure_before/used_fraction") > 0.85 && answer["pressure_before"]["consolidate"] == true
+    );
+    assert!(
+        float("/pressure_after/used_fraction") <= 0.75 && answer["pressure_after"]["consolidate"] == false
+    );
     assert!(float("/comparison/rel_l2_error") > 0.0 && float("/comparison/rel_l2_error") <= 0.006);
     assert_eq!(answer["comparison"]["exact_tensors"], 6);
     assert_eq!(answer["deja_vu"][0]["familiar"], true);
     assert!(answer["refusal"].as_str().unwrap().contains("sealed"));
     assert_eq!(answer["groups"][0]["new_memories"], 1, "the same model is stored once");
-    assert_eq!(float("/stats/layers/unconscious/total_consolidated"), 1.0);
+    assert_eq!(answer["stats"]["layers"]["unconscious"]["total_consolidated"], 1);
     for group in answer["groups"].as_array().unwrap() {
         assert_eq!(group["freed_bytes"], group["original_bytes"], "{group}");
     }

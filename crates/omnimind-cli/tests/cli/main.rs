@@ -1,0 +1,7 @@
+//! The binary as a user meets it: in one test binary, because linking takes longer than running.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
+
+mod demo;
+mod mistakes;
+mod sandbox;
+mod verbs;
