@@ -13,7 +13,8 @@ use crate::key_file::{self, Access};
 use crate::open::OpenReader;
 use crate::recipient::Recipient;
 
-/// A secret key. It is wiped from memory when dropped, and appears in no message: `Debug` shows the public half.
+/// A secret key. It is wiped from memory when dropped, and appears in no message: `Debug` shows the public
+/// half.
 pub struct Identity(age::x25519::Identity);
 
 impl Identity {
@@ -29,7 +30,8 @@ impl Identity {
         Recipient::of(&self.0)
     }
 
-    /// Writes the secret to a new file that only its owner may read (0600; on Windows, what the folder allows).
+    /// Writes the secret to a new file that only its owner may read (0600; on Windows, what the folder
+    /// allows).
     /// The file is there whole and durable, or not at all.
     ///
     /// # Errors
@@ -66,18 +68,20 @@ impl Identity {
     /// Reads the secret from a file, such as [`write_new`](Self::write_new) or `age-keygen` makes.
     ///
     /// # Errors
-    /// [`Error::Insecure`] where others than its owner may use the file; [`Error::KeyFile`]; [`Error::NotAnIdentity`].
+    /// [`Error::Insecure`] where others than its owner may use the file; [`Error::KeyFile`];
+    /// [`Error::NotAnIdentity`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = key_file::read(path, Access::Owner)?;
         parse(&text).map_err(|reason| Error::NotAnIdentity { path: path.to_owned(), reason })
     }
 
-    /// Opens what was sealed for [`recipient`](Self::recipient). Every byte that the reader returns is authentic; only after
-    /// it returned the end is it certain that nothing is missing.
+    /// Opens what was sealed for [`recipient`](Self::recipient). Every byte that the reader returns is
+    /// authentic; only after it returned the end is it certain that nothing is missing.
     ///
     /// # Errors
-    /// [`Error::NotSealed`], [`Error::WrongKey`], [`Error::BeginningChanged`], [`Error::Truncated`] or [`Error::Io`].
+    /// [`Error::NotSealed`], [`Error::WrongKey`], [`Error::BeginningChanged`], [`Error::Truncated`] or
+    /// [`Error::Io`].
     pub fn open<R: Read>(&self, sealed: R) -> Result<OpenReader<R>> {
         OpenReader::new(&self.0, sealed)
     }

@@ -1,4 +1,5 @@
-//! Files that hold one key: written whole or not at all, never replaced, read with a limit. Knows nothing of keys.
+//! Files that hold one key: written whole or not at all, never replaced, read with a limit. Knows nothing of
+//! keys.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

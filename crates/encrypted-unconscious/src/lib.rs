@@ -8,19 +8,22 @@
 //! | [`open`] | sealed bytes in, plaintext out, authenticated before it is returned |
 //! | [`bundle`] | what is inside: a header that names the tensors, then their frames |
 //!
-//! The sealed format is [age](https://age-encryption.org/v1) with one X25519 recipient, and nothing else: `age -d -i keyholder.key`
-//! opens it too. Keys are age's, too: an identity made by `age-keygen` works.
+//! The sealed format is [age](https://age-encryption.org/v1) with one X25519 recipient, and nothing else, so
+//! `age -d -i keyholder.key` opens it too. Keys are age's, too: an identity made by `age-keygen` works.
 //!
 //! # What sealing protects, and what it does not
 //!
-//! It protects what is stored: whoever has the store, its backups and the public key, but not the identity, can read neither the tensors
-//! nor their names, the signature or the metadata inside, and cannot change a byte without that being noticed when it is opened.
+//! It protects what is stored: whoever has the store, its backups and the public key, but not the identity,
+//! can read neither the tensors nor their names, the signature or the metadata inside, and cannot change a
+//! byte without that being noticed when it is opened.
 //!
 //! It does not protect
-//! - against the process that lived it: that process had the plaintext, and nothing can take it back from its memory, its swap or its core dump;
-//! - what is kept beside the sealed bytes: a catalogue's content hash (which lets somebody who has the same content recognise it), type, context,
-//!   timestamps and metadata stay readable, and so does the size;
-//! - against replacement: anybody with the public key can seal something else and put it there. Sealing says who may read, not who wrote;
+//! - against the process that lived it: that process had the plaintext, and nothing can take it back from
+//!   its memory, its swap or its core dump;
+//! - what is kept beside the sealed bytes: a catalogue's content hash (which lets somebody who has the same
+//!   content recognise it), type, context, timestamps and metadata stay readable, and so does the size;
+//! - against replacement: anybody with the public key can seal something else and put it there. Sealing says
+//!   who may read, not who wrote;
 //! - against the loss of the identity: without it, what is sealed is gone.
 //!
 //! ```

@@ -64,7 +64,8 @@ fn parse(text: &str) -> Result<Recipient, &'static str> {
         .parse()
         .map(Recipient)
         .map_err(|_| "it is mistyped, cut short, or of a kind that is not X25519")?;
-    // `age` panics when it seals for a point of low order, which is no key: anybody could open what is sealed for it.
+    // `age` panics when it seals for a point of low order, which is no key: anybody could open what is
+    // sealed for it.
     let (_, bytes) = bech32::decode(text).map_err(|_| "it is mistyped")?;
     let point = <[u8; 32]>::try_from(bytes).map_err(|_| "it has the wrong length")?;
     let shared = StaticSecret::from([1; 32]).diffie_hellman(&PublicKey::from(point));

@@ -56,8 +56,8 @@ impl Sealer {
     }
 }
 
-/// Takes plaintext; the sealed bytes go to the inner writer. [`finish`](Self::finish) must be called: without it the end is
-/// missing, and whoever opens it is told so.
+/// Takes plaintext; the sealed bytes go to the inner writer. [`finish`](Self::finish) must be called: without
+/// it the end is missing, and whoever opens it is told so.
 #[must_use = "what is sealed can be opened only after `finish`"]
 pub struct SealWriter<W: Write> {
     inner: StreamWriter<W>,

@@ -332,7 +332,8 @@ proptest! {
         prop_assert!(opened == pieces.concat());
     }
 
-    /// R19: whatever is done to the sealed bytes, what is returned is a part of what was sealed, and the end is never reached.
+    /// R19: whatever is done to the sealed bytes, what is returned is a part of what was sealed, and the end
+    /// is never reached.
     #[test]
     fn no_mutation_passes(
         size in prop_oneof![0..200usize, CHUNK - 20..CHUNK + 20, 2 * CHUNK..2 * CHUNK + 3],

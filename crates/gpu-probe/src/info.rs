@@ -4,7 +4,8 @@ use serde::Serialize;
 
 /// One card.
 ///
-/// What a machine does not tell is `None`: without NVML there is no temperature, and a laptop's card may not report its load.
+/// What a machine does not tell is `None`: without NVML there is no temperature, and a laptop's card may not
+/// report its load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DeviceInfo {

@@ -1,4 +1,5 @@
-//! What the GPU has, who holds it, and when to consolidate: one interface over a real card, a simulated one, or none.
+//! What the GPU has, who holds it, and when to consolidate: one interface over a real card, a simulated one,
+//! or none.
 //!
 //! | module | idea |
 //! |---|---|

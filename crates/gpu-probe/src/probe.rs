@@ -1,6 +1,7 @@
 //! The interface: [`GpuProbe`] only looks, [`DeviceMemory`] also allocates, copies and frees.
 //!
-//! Both are object-safe, and `Arc<dyn DeviceMemory>` coerces to `Arc<dyn GpuProbe>`. Nothing here talks to a card.
+//! Both are object-safe, and `Arc<dyn DeviceMemory>` coerces to `Arc<dyn GpuProbe>`. Nothing here talks to a
+//! card.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +45,8 @@ pub trait DeviceMemory: GpuProbe {
     /// What the memory holds before it is written is not specified.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] with the state of the card, [`Error::NoSuchDevice`], [`Error::DeviceLost`] or [`Error::Driver`].
+    /// [`Error::OutOfMemory`] with the state of the card, [`Error::NoSuchDevice`], [`Error::DeviceLost`] or
+    /// [`Error::Driver`].
     fn allocate(&self, device: u32, bytes: u64) -> Result<Allocation>;
 
     /// Copies `data` to the card, `offset` bytes from the start of the allocation. Returns when it is there.

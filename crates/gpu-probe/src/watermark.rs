@@ -1,4 +1,5 @@
-//! "Consolidate now", with hysteresis: on above one threshold, off only at a lower one. Asks no card; takes a look and answers.
+//! "Consolidate now", with hysteresis: on above one threshold, off only at a lower one. Asks no card; takes
+//! a look and answers.
 
 use serde::{Deserialize, Serialize};
 
@@ -184,7 +185,8 @@ mod tests {
     }
 
     proptest! {
-        /// R2: inside the band the answer never changes, and it changes at most once each time the band is crossed.
+        /// R2: inside the band the answer never changes, and it changes at most once each time the band is
+        /// crossed.
         #[test]
         fn it_never_flaps_within_the_band(
             leave in 0.01f64..0.98,

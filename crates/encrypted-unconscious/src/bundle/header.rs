@@ -47,7 +47,8 @@ impl BundleHeader {
         Ok(bytes)
     }
 
-    /// From bytes that are all there. What they claim to hold is allocated only up to some times their own size:
+    /// From bytes that are all there. What they claim to hold is allocated only up to some times their own
+    /// size:
     /// a list element takes 16 bytes here and 32 in memory at the most.
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self> {
         if bytes.len() <= 0x2000 {

@@ -15,8 +15,9 @@
 //! In the header a text is its size in bytes (8) and its UTF-8; a list is its length (8) and its elements; an
 //! optional value is one byte, 0 or 1, and the value; a signature's number is an IEEE 754 single.
 //!
-//! A frame's size stands before the frame and not in the header, so that a writer can seal one tensor while it has not compressed
-//! the next. Readers hold the header and nothing else; a size that a hostile header claims is not allocated.
+//! A frame's size stands before the frame and not in the header, so that a writer can seal one tensor while
+//! it has not compressed the next. Readers hold the header and nothing else; a size that a hostile header
+//! claims is not allocated.
 
 mod header;
 mod read;

@@ -53,7 +53,8 @@ impl<R: Read> BundleReader<R> {
     }
 
     /// The next frame, in the order of the header; what is left of the one before is skipped.
-    /// `None` after the last one, and only where the bundle ends there: then, and not before, all of it is known to be whole.
+    /// `None` after the last one, and only where the bundle ends there: then, and not before, all of it is
+    /// known to be whole.
     ///
     /// # Errors
     /// [`Error::BundleCut`], [`Error::TrailingBytes`], or what the source says.
@@ -103,7 +104,8 @@ impl<R> FrameReader<'_, R> {
         self.entry
     }
 
-    /// Size of the frame in bytes, as its writer says. It is not checked before it is read: do not allocate by it.
+    /// Size of the frame in bytes, as its writer says. It is not checked before it is read: do not allocate
+    /// by it.
     #[must_use]
     pub fn frame_bytes(&self) -> u64 {
         self.frame_bytes

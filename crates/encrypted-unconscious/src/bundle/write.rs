@@ -39,7 +39,8 @@ impl<W: Write> BundleWriter<W> {
     /// Writes the frame of the next tensor from a reader, of which `bytes` bytes are taken.
     ///
     /// # Errors
-    /// [`Error::TooManyFrames`]; [`Error::ShortFrame`] where the reader ends before, after which the bundle cannot be finished;
+    /// [`Error::TooManyFrames`]; [`Error::ShortFrame`] where the reader ends before, after which the bundle
+    /// cannot be finished;
     /// or what the reader or the inner writer says.
     pub fn write_frame_from(&mut self, bytes: u64, frame: impl Read) -> Result<()> {
         let Some(entry) = self.tensors.get(self.written) else {

@@ -1,7 +1,9 @@
-//! The CUDA driver: the only place in this crate with `unsafe`. Every function here is one or two driver calls.
+//! The CUDA driver: the only place in this crate with `unsafe`. Every function here is one or two driver
+//! calls.
 //!
-//! `cudarc` looks each symbol up when it is first called and panics where it is missing. So [`Driver::load`] looks up the
-//! library and every symbol that this module calls before the first call, and a [`Driver`] exists only where all are there.
+//! `cudarc` looks each symbol up when it is first called and panics where it is missing. So [`Driver::load`]
+//! looks up the library and every symbol that this module calls before the first call, and a [`Driver`]
+//! exists only where all are there.
 #![allow(unsafe_code)] // calls into a C library
 #![allow(clippy::unused_self)] // `&self` is the proof that the library is loaded, complete and initialised
 
@@ -71,7 +73,8 @@ pub(super) struct Driver {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Device(sys::CUdevice);
 
-/// The primary context of a card: the one that `PyTorch` and every other user of the runtime API in this process shares.
+/// The primary context of a card: the one that `PyTorch` and every other user of the runtime API in this
+/// process shares.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Context(sys::CUcontext);
 
@@ -134,13 +137,15 @@ impl Driver {
         Ok(unsafe { result::device::total_mem(device.0) }? as u64)
     }
 
-    /// Takes a share in the primary context, which is made if nobody has one. Takes some of the card's memory then.
+    /// Takes a share in the primary context, which is made if nobody has one. Takes some of the card's
+    /// memory then.
     pub(super) fn retain(&self, device: Device) -> Result<Context, Failure> {
         // SAFETY: the device comes from the driver.
         Ok(unsafe { result::primary_ctx::retain(device.0) }.map(Context)?)
     }
 
-    /// Gives the share back. An error means that the driver is already shutting down, and nothing is left to give.
+    /// Gives the share back. An error means that the driver is already shutting down, and nothing is left to
+    /// give.
     pub(super) fn release(&self, device: Device) {
         // SAFETY: called once for each `retain`, by the owner of its context.
         let _ = unsafe { result::primary_ctx::release(device.0) };

@@ -1,11 +1,14 @@
-//! A real card, through the CUDA driver and NVML. Both are looked up at run time; neither is needed to build or to start.
+//! A real card, through the CUDA driver and NVML. Both are looked up at run time; neither is needed to build
+//! or to start.
 //!
-//! Memory comes from the driver (`cuMemGetInfo`), since that is what this process can get; processes, load and temperature
-//! come from NVML. Without NVML those are `None`, or [`Error::NotReported`], and everything else works.
+//! Memory comes from the driver (`cuMemGetInfo`), since that is what this process can get; processes, load
+//! and temperature come from NVML. Without NVML those are `None`, or [`Error::NotReported`], and everything
+//! else works.
 //!
-//! The first question about memory takes a share in the card's *primary context*. A process that already uses the card
-//! (`PyTorch`, say) has it; in any other, the driver makes one, which takes some hundred MiB of the card until the
-//! [`CudaGpu`] is dropped. Where the card is too full for that, the answer comes from NVML instead.
+//! The first question about memory takes a share in the card's *primary context*. A process that already uses
+//! the card (`PyTorch`, say) has it; in any other, the driver makes one, which takes some hundred MiB of the
+//! card until the [`CudaGpu`] is dropped. Where the card is too full for that, the answer comes from NVML
+//! instead.
 
 mod driver;
 mod nvml;
@@ -19,7 +22,8 @@ use crate::error::{Error, FreeError, OomCause, OutOfMemory, Result, human_bytes}
 use crate::info::{DeviceInfo, Fragmentation, GpuProcess, MemoryInfo};
 use crate::probe::{Allocation, DeviceMemory, GpuProbe, Issuer};
 
-/// The NVIDIA cards of this machine. Calls may come from any thread, and leave the thread's current context as it was.
+/// The NVIDIA cards of this machine. Calls may come from any thread, and leave the thread's current context
+/// as it was.
 ///
 /// What was allocated and not freed is freed when this is dropped.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! NVML: load, temperature, processes and identity of a card. All of it is optional; memory is the driver's business.
+//! NVML: load, temperature, processes and identity of a card. All of it is optional; memory is the driver's
+//! business.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +44,8 @@ impl Management {
         Ok((memory.free, memory.total))
     }
 
-    /// Who holds memory of the card, in the order of process numbers; a process that computes and draws is listed once.
+    /// Who holds memory of the card, in the order of process numbers; a process that computes and draws is
+    /// listed once.
     pub(super) fn processes(&self, pci_bus_id: Option<&str>) -> Result<Vec<GpuProcess>, String> {
         let device = self.device(pci_bus_id)?;
         let computing = retry(|| device.running_compute_processes()).map_err(|error| error.to_string())?;

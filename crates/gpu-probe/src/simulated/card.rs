@@ -1,6 +1,7 @@
 //! One simulated card: its address space, live allocations, other processes and failures to come.
 //!
-//! Not thread-safe; [`SimulatedGpu`](super::SimulatedGpu) locks it. Copies of contents happen outside that lock.
+//! Not thread-safe; [`SimulatedGpu`](super::SimulatedGpu) locks it. Copies of contents happen outside that
+//! lock.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, RwLock};

@@ -1,4 +1,5 @@
-//! The bytes of one simulated allocation, held in host memory only where they were written. What was never written reads as zeros.
+//! The bytes of one simulated allocation, held in host memory only where they were written. What was never
+//! written reads as zeros.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! Failures on demand: which call of which kind fails next. Decides only; what a failure looks like is the card's business.
+//! Failures on demand: which call of which kind fails next. Decides only; what a failure looks like is the
+//! card's business.
 
 /// A failure to come. Those with `after` happen once; the others stay until they are cleared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! A card made of host memory, so that everything runs and is tested without hardware.
 //!
-//! It implements the same traits as a real card: allocations have addresses and contents, memory fragments because placement
-//! is first-fit, other processes take their share, and failures come when they are asked for. Host memory is used
-//! only for what is written: a 3 GiB allocation in which nothing was written costs nothing.
+//! It implements the same traits as a real card: allocations have addresses and contents, memory fragments
+//! because placement is first-fit, other processes take their share, and failures come when they are asked
+//! for. Host memory is used only for what is written: a 3 GiB allocation in which nothing was written costs
+//! nothing.
 //!
 //! It does not compute, and it has no clock: load and temperature are what they were set to.
 

@@ -73,7 +73,8 @@ impl AddressSpace {
         Some(start)
     }
 
-    /// Takes `bytes` for `holder` in whatever gaps there are, the first ones first, as many small allocations would.
+    /// Takes `bytes` for `holder` in whatever gaps there are, the first ones first, as many small
+    /// allocations would.
     /// `None`, and nothing taken, where too little is free.
     pub(super) fn scatter(&mut self, bytes: u64, holder: Holder) -> Option<()> {
         if bytes > self.free_bytes() {

@@ -1,6 +1,8 @@
-//! The code for real cards, run against a stand-in for the driver's libraries, so that it is tested where there is no GPU.
+//! The code for real cards, run against a stand-in for the driver's libraries, so that it is tested where
+//! there is no GPU.
 //!
-//! Each test starts this program again with the stand-in first in the loader's path; `inside_*` is what runs there.
+//! Each test starts this program again with the stand-in first in the loader's path; `inside_*` is what runs
+//! there.
 #![cfg(all(target_os = "linux", feature = "cuda"))]
 
 use std::path::{Path, PathBuf};
