@@ -34,7 +34,8 @@ use stage::Stage;
 pub(crate) fn run(session: &Session, args: &Demo) -> Result<(), Failure> {
     let data = Data::load(args.data.as_deref())?;
     let place = Place::new(args.keep.as_deref())?;
-    let stage = Stage::set(session, crowd::bytes(&data), args.simulated)?;
+    let loaded = crowd::bytes(&data);
+    let stage = Stage::set(session, loaded, args.simulated)?;
     let consolidator = consolidator(session, &stage, &place)?;
     let mut report = Report::new(&stage, &place);
     let teller = Teller::new(session.output);
@@ -42,7 +43,7 @@ pub(crate) fn run(session: &Session, args: &Demo) -> Result<(), Failure> {
     let (remembered, later) = data.kindred_sentences();
     let crowd = crowd::load(&stage, &data, remembered)?;
     report.pressure_before = Some(consolidator.should_consolidate()?);
-    teller.crowded(&report, &stage)?;
+    teller.crowded(&report, &stage, loaded)?;
 
     let mut sealed = None;
     let mut kept = None;

@@ -134,12 +134,17 @@ impl Teller {
         if self.0.json { Ok(()) } else { story(&mut anstream::stdout().lock()).map_err(Failure::Output) }
     }
 
-    pub(super) fn crowded(&self, report: &Report, stage: &Stage) -> Result<(), Failure> {
+    pub(super) fn crowded(&self, report: &Report, stage: &Stage, loaded: u64) -> Result<(), Failure> {
         self.tell(|out| {
             writeln!(out, "{}", "omnimind consolidates GPU memory instead of deleting it".paint(BOLD))?;
             let total = report.pressure_before.as_ref().map_or(0, |pressure| pressure.total_bytes);
             writeln!(out, "\nGPU     {}, {} ({})", stage.name, Bytes(total), stage.note)?;
-            writeln!(out, "inside  {}; and a test run that left its models lying about", stage.others)?;
+            writeln!(out, "others  {}", stage.others)?;
+            writeln!(
+                out,
+                "ours    a test run that left {} of models, embeddings and histories behind",
+                Bytes(loaded)
+            )?;
             pressure(out, report.pressure_before.as_ref())
         })
     }

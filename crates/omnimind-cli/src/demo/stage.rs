@@ -8,6 +8,7 @@ use omnimind_memory::{DType, NamedTensor};
 
 use super::data::HostTensor;
 use crate::failure::Failure;
+use crate::output::Bytes;
 use crate::session::Session;
 
 /// The share in use once everything is loaded; above the threshold of 85 %.
@@ -66,7 +67,7 @@ impl Stage {
             device: 0,
             name: "simulated".to_owned(),
             note,
-            others: "two other test workers and the desktop".to_owned(),
+            others: format!("two test workers and the desktop hold {}", Bytes(others)),
             ballast: Vec::new(),
         })
     }
@@ -85,7 +86,8 @@ impl Stage {
         }
         let most = memory.free_bytes - our_bytes - reserve;
         let wanted = held_by_others(&memory, our_bytes).saturating_sub(memory.used_bytes).min(most);
-        let others = "other processes, and ballast that stands for more of them".to_owned();
+        let others =
+            format!("other processes, and {} of ballast that stands for more of them", Bytes(wanted));
         let mut stage = Self { gpu, device, name, note, others, ballast: Vec::new() };
         let mut taken = 0;
         while taken < wanted {
