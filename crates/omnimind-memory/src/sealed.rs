@@ -8,7 +8,9 @@ use std::{
     thread,
 };
 
-use encrypted_unconscious::{BundleHeader, BundleWriter, SealWriter, Sealer, TensorEntry};
+use encrypted_unconscious::{
+    BundleHeader, BundleWriter, Error as SealError, SealWriter, Sealer, TensorEntry,
+};
 use memory_store::{Batch, ObjectWriter};
 use serde_json::Value;
 use softhair_compress::FrameHeader;
@@ -81,16 +83,23 @@ impl Consolidator {
             let sealed = bundle.write_frame_from(head.frame_bytes(), frame);
             (compressing.join(), sealed)
         });
-        match (compressed, sealed) {
+        let error = match (compressed, sealed) {
+            (Err(panic), _) => std::panic::resume_unwind(panic),
+            (Ok(Ok(())), Ok(())) => None,
             // The codec only failed because nobody took what it wrote.
             (Ok(Err(softhair_compress::Error::Io { source, .. })), Err(error)) if is_hang_up(&source) => {
-                Err(Error::from_seal(&plan.item.kind, error))
+                Some(Error::from_seal(&plan.item.kind, error))
             }
-            (Ok(Err(error)), _) => Err(Error::from_codec(&tensor.name, error)),
-            (Ok(Ok(())), Err(error)) => Err(Error::from_seal(&plan.item.kind, error)),
-            (Ok(Ok(())), Ok(())) if source.digest() == digest => Ok(()),
-            (Ok(Ok(())), Ok(())) => Err(Error::TensorChanged { tensor: tensor.name.clone() }),
-            (Err(panic), _) => std::panic::resume_unwind(panic),
+            (Ok(Err(error)), _) => Some(Error::from_codec(&tensor.name, error)),
+            (Ok(Ok(())), Err(error)) => Some(Error::from_seal(&plan.item.kind, error)),
+        };
+        match error {
+            None if source.digest() == digest => Ok(()),
+            // A frame that is shorter, longer or another than the rehearsed one is of other elements.
+            None | Some(Error::Io { .. } | Error::Seal { source: SealError::ShortFrame { .. }, .. }) => {
+                Err(Error::TensorChanged { tensor: tensor.name.clone() })
+            }
+            Some(error) => Err(error),
         }
     }
 }
