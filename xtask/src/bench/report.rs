@@ -56,16 +56,6 @@ impl Row {
         }
     }
 
-    /// A peer's figure that has no counterpart of ours.
-    pub(super) fn only_peer(
-        metric: impl Into<String>,
-        unit: &'static str,
-        name: impl Into<String>,
-        peer: f64,
-    ) -> Self {
-        Self { ours: None, ..Self::ours(metric, unit, 0.0).peer(name, peer) }
-    }
-
     pub(super) fn peer(mut self, name: impl Into<String>, peer: f64) -> Self {
         (self.peer_name, self.peer) = (Some(name.into()), Some(peer));
         self
@@ -209,7 +199,7 @@ mod tests {
         let rows = vec![
             Row::ours("stored / original", "", 0.2431).goal(Goal::AtMost(0.245)),
             Row::ours("compress", "GB/s", 1.5).peer("zfp", 0.4).goal(Goal::TimesPeerAtLeast(4.0)),
-            Row::only_peer("stored / original", "", "zstd 3", 0.915),
+            Row { ours: None, ..Row::ours("stored / original", "", 0.0).peer("zstd 3", 0.915) },
         ];
         Report { bench: "compression", machine: "test".to_owned(), rows, command: "x".to_owned() }
     }
