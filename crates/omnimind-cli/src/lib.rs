@@ -31,6 +31,7 @@ mod failure;
 mod output;
 mod record;
 mod session;
+mod signals;
 pub mod tensor_file;
 mod verbs;
 
@@ -43,6 +44,7 @@ where
     I: IntoIterator,
     I::Item: Into<OsString> + Clone,
 {
+    signals::survive_file_size_limits();
     verbs::run(arguments)
 }
 

@@ -243,6 +243,50 @@ fn a_flipped_bit_is_answered_with_five_and_the_memory_it_belongs_to() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_full_disk_is_an_error_in_words_and_the_store_is_as_it_was() {
+    // R11: a file-size limit stands for the full disk.
+    let sandbox = Sandbox::new();
+    sandbox.model("model.safetensors");
+    let mut state = 1_u32;
+    let mut noise = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()
+    };
+    let elements: Vec<u8> = (0..1 << 20).flat_map(|_| noise()).collect();
+    sandbox.write("large.npy", npy("<u4", "(1048576,)", &elements));
+    assert!(sandbox.run("consolidate model.safetensors --context me").status.success());
+    let before = (sandbox.store(), sandbox.json("list"));
+    let limited = |line: &str| {
+        let binary = env!("CARGO_BIN_EXE_omnimind");
+        let mut shell = sandbox.command();
+        let command = format!("ulimit -f 2048; exec '{binary}' {line}");
+        let output = shell_of(&mut shell).args(["-c", &command]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = limited("consolidate large.npy --context me");
+    assert!(code == Some(1) && said.contains("no space left"), "{code:?} {said}");
+    assert_eq!((sandbox.store(), sandbox.json("list")), before);
+
+    assert!(sandbox.run("consolidate large.npy --context me --type large").status.success());
+    let hash = sandbox.json("list --type large")["memories"][0]["content_hash"].as_str().unwrap().to_owned();
+    let (code, said) = limited(&format!("reactivate {hash} --context me -o back.npy"));
+    assert!(code == Some(1) && said.contains("back.npy") && said.contains("free space"), "{code:?} {said}");
+    assert!(!sandbox.path("back.npy").exists());
+}
+
+/// A shell in the place of the binary, with the same surroundings.
+#[cfg(unix)]
+fn shell_of(command: &mut std::process::Command) -> std::process::Command {
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell.env_clear().current_dir(command.get_current_dir().unwrap());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell
+}
+
+#[test]
 fn errors_are_json_too_if_asked_for() {
     let sandbox = Sandbox::new();
     let (code, said) = sandbox.fail("show abcdef --json");
