@@ -138,6 +138,7 @@ fn rests<L: Layout>(heads: &[u16; BLOCK]) -> [u16; BLOCK] {
 #[inline(always)]
 fn survey<L: Layout>(bytes: &[u8]) -> Survey {
     // Four tables: equal neighbours would wait for each other's count.
+    #[allow(clippy::large_stack_arrays)] // 64 KiB: less than zstd takes, and no allocation for each chunk.
     let mut counts = [[0u32; ALPHABET]; 4];
     let mut varied = false;
     let mut taken = Split::EMPTY;

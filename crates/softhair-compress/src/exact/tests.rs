@@ -61,7 +61,7 @@ fn element(dtype: DType, kind: u8, index: u64, random: &mut Random) -> u64 {
         // Infinities and NaNs with every payload and sign.
         6 => nan | (random.next() & 0x8000_8000_8000_8007),
         // Mostly zeros.
-        7 => element_of(dtype, if random.next() % 16 == 0 { random.normal() } else { 0.0 }),
+        7 => element_of(dtype, if random.next().is_multiple_of(16) { random.normal() } else { 0.0 }),
         8 => element_of(dtype, (index as f64 * 0.001).sin()),
         // Halves widened: blocks share zero bits.
         9 => element_of(dtype, f64::from(half::f16::from_f64(random.normal()))),
