@@ -170,8 +170,11 @@ impl Code {
                 }
                 for_each_code(lengths, |symbol, code, length| {
                     let entry = value(symbol as u16, ranks[symbol]) | u16::from(length);
-                    for slot in singles.iter_mut().skip(code as usize).step_by(1 << length) {
+                    // Every index that ends in the code.
+                    let mut index = code as usize;
+                    while let Some(slot) = singles.get_mut(index) {
                         *slot = entry;
+                        index += 1 << length;
                     }
                 });
                 for (index, pair) in pairs.iter_mut().enumerate() {
