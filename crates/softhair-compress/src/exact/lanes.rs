@@ -43,7 +43,7 @@ pub(super) fn pack(values: &[u16; BLOCK], shift: u32, width: u32, out: &mut Vec<
         out.extend_from_slice(&map(values, |value| (value >> shift) as u8));
         shift += 8;
     }
-    if width & 7 == 0 {
+    if width.is_multiple_of(8) {
         return;
     }
     let low = words::<{ BLOCK / 8 }>(&map(values, |value| (value >> shift) as u8));

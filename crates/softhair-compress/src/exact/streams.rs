@@ -8,6 +8,7 @@
 use super::huffman::{ALPHABET, Code, MAX_BITS, Pairs, TABLE};
 use super::reader::Reader;
 use crate::{Error, Result};
+use std::mem::take;
 
 /// Bit streams of one code.
 pub(super) const STREAMS: usize = 8;
@@ -306,14 +307,22 @@ impl<'a> Decoder<'a> {
         // Stream by stream: the processor overlaps them by itself, and only one at a time needs registers.
         'all: loop {
             for (segment, reader) in segments.iter_mut().zip(&mut readers) {
-                if !step(&pairs, data, reader, segment) {
+                let count = step(&pairs, data, reader, segment);
+                if count == 0 {
                     break 'all;
                 }
+                *segment = &mut take(segment)[count..];
             }
         }
         let mut complete = true;
         for ((segment, reader), end) in segments.iter_mut().zip(&mut readers).zip(ends) {
-            while step(&pairs, data, reader, segment) {}
+            loop {
+                let count = step(&pairs, data, reader, segment);
+                if count == 0 {
+                    break;
+                }
+                *segment = &mut take(segment)[count..];
+            }
             for slot in segment.iter_mut() {
                 *slot = singles[reader.peek()];
                 reader.drop_bits(u32::from(*slot));
@@ -325,10 +334,10 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Takes five look-ups' worth of symbols off `segment`; `false` if it is too short for that.
+/// Writes five look-ups' worth of symbols to the front of `segment`; says how many, 0 if it is too short for that.
 #[inline(always)]
-fn step(pairs: &[u32; TABLE], data: &[u8], reader: &mut BitReader, segment: &mut &mut [u16]) -> bool {
-    let Some(window) = segment.first_chunk_mut::<WINDOW>() else { return false };
+fn step(pairs: &[u32; TABLE], data: &[u8], reader: &mut BitReader, segment: &mut [u16]) -> usize {
+    let Some(window) = segment.first_chunk_mut::<WINDOW>() else { return 0 };
     let mut now = *reader;
     let mut written = 0u32;
     for _ in 0..LOOK_UPS {
@@ -341,6 +350,5 @@ fn step(pairs: &[u32; TABLE], data: &[u8], reader: &mut BitReader, segment: &mut
     }
     now.refill(data);
     *reader = now;
-    *segment = &mut std::mem::take(segment)[(written & 15) as usize..];
-    true
+    (written & 15) as usize
 }

@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use std::cell::RefCell;
 use zstd::bulk::{Compressor, Decompressor};
 
-/// 3 is zstd's default; 1 is 2 to 10 % larger on index and mask planes.
+/// zstd's default. On differences of smooth floats level 1 is 2 to 30 % larger; on ids and masks both are equal.
 const LEVEL: i32 = 3;
 
 thread_local! {
