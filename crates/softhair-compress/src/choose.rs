@@ -5,7 +5,7 @@ use crate::{DType, Family, chunk, halves, plan, policy::Target, real::Real};
 /// Elements on which families are compared.
 const SAMPLE_ELEMENTS: usize = 1 << 16;
 
-/// The family that made a sample from the head of the tensor smallest.
+/// The family that made a sample from the head of the tensor smallest; soft only if it is clearly smaller.
 ///
 /// A soft trial costs much more than a grain one, so it is made only where neighbours resemble each other.
 pub(crate) fn family(dtype: DType, shape: &[usize], head: &[u8], target: Target) -> Family {
@@ -19,7 +19,9 @@ pub(crate) fn family(dtype: DType, shape: &[usize], head: &[u8], target: Target)
         Ok(encoded) if encoded.family == family => encoded.payload.len(),
         _ => usize::MAX,
     };
-    if size(Family::Soft) < size(Family::Grain) { Family::Soft } else { Family::Grain }
+    // Soft takes ten times as long, so it must be worth a tenth.
+    let (soft, grain) = (size(Family::Soft), size(Family::Grain));
+    if soft < grain - grain / 10 { Family::Soft } else { Family::Grain }
 }
 
 /// Whole slabs where they fit, so that the sample has the tensor's shape.

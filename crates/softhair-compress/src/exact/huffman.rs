@@ -21,7 +21,7 @@ const LENGTH_MASK: u32 = (1 << LENGTH_FIELD) - 1;
 pub(super) const MAX_PRESENT: usize = 1 << (16 - LENGTH_FIELD);
 
 const KRAFT_ONE: u32 = 1 << MAX_BITS;
-/// Nibbles beyond the lengths 0 to 12: runs of absent symbols.
+/// Nibbles beyond the lengths 0 to 11: runs of absent symbols.
 const SHORT_RUN: u8 = 13;
 const LONG_RUN: u8 = 14;
 const SHORT_RUN_MIN: usize = 2;
@@ -81,7 +81,7 @@ impl Code {
     }
 
     /// First and last symbol (u16 each), then one nibble per symbol between, low nibble first:
-    /// 0 to 12 a length; 13 and a nibble n: n + 2 absent symbols; 14 and two nibbles n: n + 18 absent symbols.
+    /// 0 to 11 a length; 13 and a nibble n: n + 2 absent symbols; 14 and two nibbles n: n + 18 absent symbols.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Single(symbol) => {

@@ -1,6 +1,6 @@
 //! Blocks of 128 values of up to 16 bits, packed into any number of bits each.
 //!
-//! Packing is *vertical*: a packed byte joins values that lie 32 or 64 apart, never neighbours, so that each step
+//! Packing is *vertical*: a packed byte joins values that lie 16 to 64 apart, never neighbours, so that each step
 //! is the same shift and mask on whole vectors and compilers vectorise it without intrinsics.
 
 use super::reader::Reader;

@@ -12,7 +12,7 @@
 //!
 //! All numbers are little-endian. An empty chunk has an empty payload; any other is
 //! 1. the step of the last pass (f64, 8 bytes),
-//! 2. the element at the origin, bit for bit (4 or 8 bytes),
+//! 2. the element at the origin (4 or 8 bytes); where that is an exception, a stand-in,
 //! 3. the length of the range-coded stream (u32), that stream, and the plain stream up to the end (see [`range`]); both
 //!    go on with zeros.
 //!
