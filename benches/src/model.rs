@@ -1,9 +1,10 @@
 //! A model in memory, and passes of the codec over it. Reads and writes safetensors files; knows nothing of stores.
 
+use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView as FileTensor};
+use anyhow::{Context, Result};
+use omnimind_cli::tensor_file::{TensorFile, TensorFileWriter, TensorSpec, WriteMode};
 use softhair_compress::{Codec, DType, Policy, TensorView};
 
 use crate::Tally;
@@ -19,13 +20,12 @@ pub struct Tensor {
     pub shape: Vec<usize>,
     /// Little-endian elements.
     pub bytes: Vec<u8>,
-    file_dtype: Dtype,
 }
 
 /// All tensors of a file.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
-    /// In the order of their names.
+    /// In the order of the file.
     pub tensors: Vec<Tensor>,
 }
 
@@ -33,17 +33,16 @@ impl Model {
     /// Reads a safetensors file.
     ///
     /// # Errors
-    /// If it cannot be read or holds an element type that the codec does not know.
+    /// If it cannot be read.
     pub fn load(path: &Path) -> Result<Self> {
-        let file = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        let mut tensors = Vec::new();
-        for (name, tensor) in SafeTensors::deserialize(&file)?.iter() {
-            let dtype = ours(tensor.dtype()).with_context(|| format!("tensor {name}"))?;
-            let (shape, bytes) = (tensor.shape().to_vec(), tensor.data().to_vec());
-            tensors.push(Tensor { name: name.to_owned(), dtype, shape, bytes, file_dtype: tensor.dtype() });
-        }
-        tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Self { tensors })
+        let file = TensorFile::open(path)?;
+        let read = |(index, tensor): (usize, &omnimind_cli::tensor_file::Tensor)| Tensor {
+            name: tensor.name.clone(),
+            dtype: tensor.dtype,
+            shape: tensor.shape.clone(),
+            bytes: file.bytes(index).to_vec(),
+        };
+        Ok(Self { tensors: file.tensors().iter().enumerate().map(read).collect() })
     }
 
     /// One pass of the codec over every tensor.
@@ -64,18 +63,21 @@ impl Model {
     /// If the codec fails or the file cannot be written.
     pub fn write_restored(&self, policy: Policy, out: &Path) -> Result<Tally> {
         let (codec, mut tally) = (Codec::new(), Tally::default());
-        let mut restored = Vec::new();
-        for tensor in &self.tensors {
-            restored.push(tally.pass(&codec, tensor.view()?, policy)?);
-        }
-        let views = self.tensors.iter().zip(&restored).map(|(tensor, bytes)| {
-            let view = FileTensor::new(tensor.file_dtype, tensor.shape.clone(), bytes)?;
-            Ok((tensor.name.as_str(), view))
+        let specs = self.tensors.iter().map(|tensor| {
+            let (name, dtype, shape) = (tensor.name.clone(), tensor.dtype, tensor.shape.clone());
+            TensorSpec { name, dtype, shape }
         });
-        let views = views.collect::<Result<Vec<_>>>()?;
         // transformers looks for this entry and refuses files without it.
         let metadata = [("format".to_owned(), "pt".to_owned())].into();
-        safetensors::serialize_to_file(views, Some(metadata), out)?;
+        let mut file =
+            TensorFileWriter::create(out, WriteMode::Replace, &specs.collect::<Vec<_>>(), &metadata)?;
+        for tensor in &self.tensors {
+            let restored = tally.pass(&codec, tensor.view()?, policy)?;
+            let mut place = file.tensor(&tensor.name)?;
+            place.write_all(&restored)?;
+            place.finish()?;
+        }
+        file.finish()?;
         Ok(tally.finish())
     }
 }
@@ -84,23 +86,4 @@ impl Tensor {
     pub(crate) fn view(&self) -> Result<TensorView<'_>> {
         Ok(TensorView::new(self.dtype, &self.shape, &self.bytes)?)
     }
-}
-
-fn ours(dtype: Dtype) -> Result<DType> {
-    Ok(match dtype {
-        Dtype::F64 => DType::F64,
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        Dtype::I64 => DType::I64,
-        Dtype::I32 => DType::I32,
-        Dtype::I16 => DType::I16,
-        Dtype::I8 => DType::I8,
-        Dtype::U64 => DType::U64,
-        Dtype::U32 => DType::U32,
-        Dtype::U16 => DType::U16,
-        Dtype::U8 => DType::U8,
-        Dtype::BOOL => DType::Bool,
-        other => bail!("element type {other:?} is not measured"),
-    })
 }
