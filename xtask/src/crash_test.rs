@@ -139,15 +139,15 @@ fn start(store: &Path, run: &writer::Run) -> Result<Child> {
 fn kill_after(mut child: Child, life: Duration) -> Result<Vec<String>> {
     let stdout = child.stdout.take().context("the writer has no stdout")?;
     let listener = thread::spawn(move || {
-        let (mut said, mut line) = (Vec::new(), String::new());
+        let (mut lines, mut text) = (Vec::new(), String::new());
         let mut stdout = BufReader::new(stdout);
-        while stdout.read_line(&mut line)? > 0 {
-            if line.ends_with('\n') {
-                said.push(line.trim_end().to_owned());
+        while stdout.read_line(&mut text)? > 0 {
+            if text.ends_with('\n') {
+                lines.push(text.trim_end().to_owned());
             }
-            line.clear();
+            text.clear();
         }
-        std::io::Result::Ok(said)
+        std::io::Result::Ok(lines)
     });
     thread::sleep(life);
     let ended = child.try_wait()?;

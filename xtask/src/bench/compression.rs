@@ -102,6 +102,8 @@ impl Bench {
         let (compress, decompress) = (ours.speed("compress_s"), ours.speed("decompress_s"));
         self.row(Row::ours("lossy compress, one thread", "GB/s", compress).goal(Goal::AtLeast(1.5)));
         self.row(Row::ours("lossy decompress, one thread", "GB/s", decompress).goal(Goal::AtLeast(3.0)));
+        let at_hand = ours.speed("decompress_into_s");
+        self.row(Row::ours("lossy decompress into memory at hand, one thread", "GB/s", at_hand));
         let name = zfp.name;
         let same = Goal::TimesPeerAtMost(1.0);
         let rows = [

@@ -43,9 +43,9 @@ pub(crate) fn run(mut args: Parser) -> Result<bool> {
                 report.write_markdown()?;
             }
             if options.json {
-                println!("{}", serde_json::to_string(&report)?)
+                println!("{}", serde_json::to_string(&report)?);
             } else {
-                print!("{report}")
+                print!("{report}");
             }
             Ok(true)
         }

@@ -76,7 +76,8 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 6] {
-        let figure = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), significant);
+        let figure =
+            |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| significant(value, self.unit));
         let met = match self.met {
             Some(true) => "yes",
             Some(false) => "NO",
@@ -99,13 +100,13 @@ fn unit(unit: &str) -> String {
     if unit.is_empty() { String::new() } else { format!(" ({unit})") }
 }
 
-/// Four significant digits; all those that matter of a number just below one.
-fn significant(value: f64) -> String {
+/// Four significant digits or fewer; of a cosine just below one, those that matter.
+fn significant(value: f64, unit: &str) -> String {
     let size = value.abs();
     match size {
         _ if size == 0.0 => "0".to_owned(),
         _ if size < 1e-3 => format!("{value:.2e}"),
-        _ if (0.99..1.0).contains(&size) => format!("{value:.6}"),
+        _ if unit.is_empty() && (0.99..1.0).contains(&size) => format!("{value:.6}"),
         _ if size < 1.0 => format!("{value:.4}"),
         _ if size < 100.0 => format!("{value:.2}"),
         _ => format!("{value:.0}"),
@@ -224,9 +225,10 @@ mod tests {
 
     #[test]
     fn figures_keep_the_digits_that_matter() {
-        assert_eq!(significant(0.999_861), "0.999861");
-        assert_eq!(significant(0.2431), "0.2431");
-        assert_eq!(significant(12.345), "12.35");
-        assert_eq!(significant(3.5e-5), "3.50e-5");
+        assert_eq!(significant(0.999_861, ""), "0.999861");
+        assert_eq!(significant(0.2431, ""), "0.2431");
+        assert_eq!(significant(12.345, "GB/s"), "12.35");
+        assert_eq!(significant(0.9938, "GB/s"), "0.9938");
+        assert_eq!(significant(3.5e-5, ""), "3.50e-5");
     }
 }

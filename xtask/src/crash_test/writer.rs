@@ -53,26 +53,23 @@ pub(crate) fn run(mut args: Parser) -> Result<bool> {
     let context = ProcessContext::new(CONTEXT)?;
     let mut random = Random(run.seed);
     for at in 0.. {
-        match random.below(10) {
-            // Items that all writers store, often at once.
-            0..=3 => _ = consolidate(&consolidator, &context, &[random.below(SHARED_ITEMS)])?,
-            4..=6 => _ = consolidate(&consolidator, &context, &[run.own(3 * at)])?,
-            7 => {
-                _ = consolidate(
-                    &consolidator,
-                    &context,
-                    &[run.own(3 * at), run.own(3 * at + 1), run.own(3 * at + 2)],
-                )?
+        // Shared items are stored by all writers, often at once.
+        let numbers = match random.below(10) {
+            0..=3 => vec![random.below(SHARED_ITEMS)],
+            4..=7 => vec![run.own(3 * at)],
+            8 => vec![run.own(3 * at), run.own(3 * at + 1), run.own(3 * at + 2)],
+            _ => {
+                consolidator.store().gc()?;
+                continue;
             }
-            8 => {
-                let number = run.own(3 * at);
-                for hash in consolidate(&consolidator, &context, &[number])? {
-                    println!("forgetting {number}");
-                    consolidator.store().forget(&hash)?;
-                    println!("forgotten {number}");
-                }
-            }
-            _ => _ = consolidator.store().gc()?,
+        };
+        let hashes = consolidate(&consolidator, &context, &numbers)?;
+        if let ([number], [hash], true) =
+            (&numbers[..], &hashes[..], numbers[0] >= SHARED_ITEMS && at % 4 == 0)
+        {
+            println!("forgetting {number}");
+            consolidator.store().forget(hash)?;
+            println!("forgotten {number}");
         }
     }
     Ok(true)
