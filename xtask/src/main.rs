@@ -1,6 +1,6 @@
 //! Development tasks in plain Rust instead of shell: `cargo xtask help`.
 //!
-//! - [`bench`]: measurements against peers.
+//! - [`mod@bench`]: measurements against peers.
 //! - [`crash_test`]: kills a consolidating process again and again and looks at what is left.
 //! - [`fuzz`]: runs the fuzz targets.
 

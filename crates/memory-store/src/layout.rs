@@ -18,13 +18,15 @@ pub(crate) const CATALOGUE: &str = "catalogue.sqlite3";
 const LOCKS: &str = "locks";
 
 /// Names that a directory may hold in which a layout was begun. `lost+found` is what a fresh file system has.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     MARKER,
     LOCKS,
     "objects",
     "tmp",
     "quarantine",
     CATALOGUE,
+    // While the catalogue is being made, before it has a write-ahead log.
+    "catalogue.sqlite3-journal",
     "catalogue.sqlite3-wal",
     "catalogue.sqlite3-shm",
     "lost+found",

@@ -145,8 +145,10 @@ impl Consolidator {
             Ok(_) => "it has been added".to_owned(),
             Err(error) => format!("it could not be added ({error})"),
         };
-        let message =
-            format!("{context:?} was not in the activation trace of memory {content_hash}; {recorded}");
+        let message = format!(
+            "{:?} was not in the activation trace of memory {content_hash}; {recorded}",
+            context.as_str()
+        );
         Some(TraceWarning { context: context.clone(), message })
     }
 }

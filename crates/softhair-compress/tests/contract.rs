@@ -225,6 +225,17 @@ fn a_shape_that_does_not_match_its_bytes_is_refused_with_both_numbers() {
 }
 
 #[test]
+fn an_empty_tensor_may_have_extents_whose_product_overflows() {
+    // R17
+    let shape = [usize::MAX, 3, 0];
+    let frame =
+        Codec::new().compress(TensorView::new(DType::F32, &shape, &[]).unwrap(), Policy::Default).unwrap();
+    let frame = Frame::parse(frame.into_bytes()).unwrap();
+    assert_eq!(frame.header().shape, shape);
+    assert_eq!(frame.decompress().unwrap(), []);
+}
+
+#[test]
 fn a_tensor_that_ends_early_is_an_error_that_says_so() {
     let error = Codec::new()
         .compress_from(DType::F32, &[10], &[0u8; 12][..], Policy::Exact, &mut Cursor::new(Vec::new()))

@@ -92,7 +92,8 @@ impl FrameHeader {
 
     /// Elements of the tensor. [`Self::parse`] made sure that the product fits.
     pub(crate) fn elements(&self) -> usize {
-        self.shape.iter().product()
+        // The product of the others may overflow where one extent is zero.
+        if self.shape.contains(&0) { 0 } else { self.shape.iter().product() }
     }
 
     /// Elements of each chunk in order.
