@@ -19,7 +19,7 @@ pub(crate) fn family(dtype: DType, shape: &[usize], head: &[u8], target: Target)
         Ok(encoded) if encoded.family == family => encoded.payload.len(),
         _ => usize::MAX,
     };
-    // Soft takes ten times as long, so it must be worth a tenth.
+    // Soft takes several times as long, so it must be worth a tenth.
     let (soft, grain) = (size(Family::Soft), size(Family::Grain));
     if soft < grain - grain / 10 { Family::Soft } else { Family::Grain }
 }

@@ -5,9 +5,8 @@
 //! log₂(rms / step) + 2.05 bits. Its low bits are as good as random and are stored as they are; the high part is
 //! stored in unary, one bit plane for each threshold, each plane holding only the values that passed the one before.
 //! With thresholds at about 0.64, 1.28, 1.6, 1.92 … rms each plane splits in halves, so that nothing
-//! further could be gained: the code is within 0.04 bits of the entropy, yet consists of bit masks that 64
-//! values share and that `pext` and `pdep` pack and unpack in one instruction. (Huffman or rANS at that rate cost ten
-//! times as much.)
+//! further could be gained: the code is within a tenth of a bit of the entropy, yet consists of bit masks that 64
+//! values share and that `pext` and `pdep` pack and unpack in one instruction.
 //!
 //! [`quantise`] knows numbers, [`shape`] which bits go where, [`pack`] moves the bits; `avx2` does the same faster,
 //! to the same bytes. The payload is documented in `docs/src/frame-format.md`.

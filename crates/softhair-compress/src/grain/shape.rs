@@ -52,7 +52,8 @@ impl Shape {
     /// The cheapest shape for a Gaussian of `rms_steps` root mean square, in steps.
     ///
     /// In units of the class width the best thresholds are those that split what is left in halves: `TwoWide`
-    /// with a unit of 0.25 to 0.335 rms, `OneWide` up to 0.5. The code then costs 0.03 to 0.08 bits more than the entropy.
+    /// with a unit of 0.25 to 0.335 rms, `OneWide` up to 0.5. By calculation the code
+    /// then costs 0.03 to 0.08 bits more than the entropy.
     pub(super) fn for_rms(rms_steps: f64, max_low_bits: u32) -> Self {
         // Below, zero is so common that it deserves a class of its own.
         if rms_steps < 1.4 {
