@@ -15,11 +15,14 @@ pub struct IndexConfig {
     pub familiar_threshold: f32,
     /// How similarity is measured.
     pub metric: Metric,
+    /// The part of the ten nearest that a search should find, on average, from 0.5 to 1. 1 means that every search is exact,
+    /// and takes time in proportion to the number of signatures.
+    pub recall: f32,
 }
 
 impl Default for IndexConfig {
     fn default() -> Self {
-        Self { familiar_threshold: 0.5, metric: Metric::Cosine }
+        Self { familiar_threshold: 0.5, metric: Metric::Cosine, recall: 0.99 }
     }
 }
 
@@ -27,8 +30,11 @@ impl IndexConfig {
     /// Says whether an index can be made with this.
     ///
     /// # Errors
-    /// [`IndexError::Threshold`] if no similarity can be compared with the threshold.
+    /// [`IndexError::Threshold`] if no similarity can be compared with the threshold; [`IndexError::Recall`].
     pub fn validate(&self) -> Result<(), IndexError> {
+        if !(0.5..=1.0).contains(&self.recall) {
+            return Err(IndexError::Recall { value: self.recall });
+        }
         let valid = match self.metric {
             Metric::Cosine => (-1.0..=1.0).contains(&self.familiar_threshold),
             Metric::InnerProduct => self.familiar_threshold.is_finite(),
@@ -68,7 +74,7 @@ mod tests {
     #[test]
     fn the_default_is_cosine_above_a_half() {
         let config: IndexConfig = serde_json::from_str("{}").unwrap();
-        assert_eq!(config, IndexConfig { familiar_threshold: 0.5, metric: Metric::Cosine });
+        assert_eq!(config, IndexConfig { familiar_threshold: 0.5, metric: Metric::Cosine, recall: 0.99 });
         assert_eq!(config.validate(), Ok(()));
     }
 
@@ -77,11 +83,16 @@ mod tests {
         for (threshold, metric) in
             [(1.5, Metric::Cosine), (f32::NAN, Metric::Cosine), (f32::INFINITY, Metric::InnerProduct)]
         {
-            let error =
-                IndexConfig { familiar_threshold: threshold, metric }.validate().unwrap_err().to_string();
+            let error = IndexConfig { familiar_threshold: threshold, metric, ..IndexConfig::default() }
+                .validate()
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("familiar_threshold") && error.contains(&metric.to_string()), "{error}");
         }
-        assert_eq!(IndexConfig { familiar_threshold: 40.0, metric: Metric::InnerProduct }.validate(), Ok(()));
+        assert_eq!(
+            IndexConfig { familiar_threshold: 40.0, metric: Metric::InnerProduct, recall: 1.0 }.validate(),
+            Ok(())
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::index::{MemoryId, as_hex};
+use crate::entry::{MemoryId, as_hex};
 
 /// A memory that a query resembles.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,11 +1,13 @@
 //! What can be wrong with an entry, a query or a configuration. An error leaves the index as it was.
 
 use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::config::Metric;
-use crate::index::{Hex, MemoryId};
+use crate::entry::{Hex, MemoryId};
 
 /// Every error of this crate.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -22,6 +24,14 @@ pub enum IndexError {
     Empty {
         /// Whose vector it is.
         role: Role,
+    },
+    /// A vector with more elements than any model makes.
+    #[error("the {role} has {given} elements; at most {} can be compared", crate::vector::MAX_DIMENSION)]
+    TooLong {
+        /// Whose vector it is.
+        role: Role,
+        /// How many elements it has.
+        given: usize,
     },
     /// A vector with NaN or an infinity in it.
     #[error(
@@ -61,12 +71,67 @@ pub enum IndexError {
         /// How similarity is measured.
         metric: Metric,
     },
+    /// A recall that no search can be asked for.
+    #[error("recall is {value}; choose one from 0.5 to 1, where 1 means that every search is exact")]
+    Recall {
+        /// What was given.
+        value: f32,
+    },
+    /// A snapshot that holds something else than was written. It is of no use: the index has to be filled again.
+    #[error(
+        "the snapshot {} is damaged: {what}; it will be made again from what it was derived from", 
+        path.display()
+    )]
+    SnapshotDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Another process is making a snapshot.
+    #[error("another process is compacting the index in {}; wait until it has finished", path.display())]
+    Compacting {
+        /// The directory of the index.
+        path: PathBuf,
+    },
+    /// Another process has swapped in a snapshot that goes further than this index.
+    #[error("the snapshot in {} is newer than this index; open it again", path.display())]
+    Superseded {
+        /// The directory of the index.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot {action} {}: {reason}{}", path.display(), next_step(*kind))]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What kind of error it is.
+        kind: io::ErrorKind,
+        /// What the system said.
+        reason: String,
+    },
     /// More entries, contexts or traces than 32-bit numbers can name.
     #[error("the index is full: it can hold {} {what}; split the store", u32::MAX)]
     Full {
         /// What there are too many of.
         what: &'static str,
     },
+}
+
+impl IndexError {
+    pub(crate) fn io(action: &'static str, path: &Path, error: &io::Error) -> Self {
+        Self::Io { action, path: path.to_path_buf(), kind: error.kind(), reason: error.to_string() }
+    }
+}
+
+fn next_step(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::PermissionDenied => "; check who owns it",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space and try again",
+        _ => "",
+    }
 }
 
 /// Whose vector an error is about.

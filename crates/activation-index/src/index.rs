@@ -1,70 +1,93 @@
-//! The whole: entries go in, answers come out. Holds who is who; traces and vectors are looked after by
-//! the modules `trace` and `signatures`.
+//! The whole: entries go in, answers come out. Holds who is who. What was there when the last snapshot was made lies in
+//! `frozen`; what came since is held here, and both are seen as one.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
-use std::fmt;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Serialize;
 
+use crate::column::{ExactRows, FreshColumn, RowNumber};
 use crate::config::IndexConfig;
 use crate::deja_vu::{Familiarity, Standing};
+use crate::directory::{Directory, Stamp};
+use crate::entry::{Effort, Entry, MemoryId, Neighbour, QueryFilter};
 use crate::error::{IndexError, Role};
-use crate::signatures::{Column, Prepared, Slot};
+use crate::frozen::Frozen;
+use crate::graph::search::Scratch;
+use crate::kernel::Kernel;
+use crate::snapshot::Snapshot;
 use crate::trace::{EntryNumber, TraceOf, Traces};
+use crate::vector::Prepared;
 
-/// What a memory is known by: its content hash.
-pub type MemoryId = [u8; 32];
-
-/// What the index is told of a memory.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    /// Its content hash.
-    pub id: MemoryId,
-    /// What it is: its type.
-    pub kind: String,
-    /// Whether it may be recalled. A sealed one may not.
-    pub recallable: bool,
-    /// When it was stored.
-    pub stored_at: SystemTime,
-    /// The contexts that may recall it; naming one twice is naming it once.
-    pub contexts: Vec<String>,
-    /// Its embedding. Without one (a sealed memory has none that can be read) it takes part in traces only.
-    pub signature: Option<Vec<f32>>,
+/// Who may recall which memory, and what a query resembles.
+#[derive(Debug)]
+pub struct ActivationIndex {
+    pub(crate) config: IndexConfig,
+    /// What the snapshot holds. Its memories have the numbers below its limit.
+    pub(crate) frozen: Frozen,
+    /// The numbers of memories that are not in the snapshot.
+    numbers: HashMap<MemoryId, EntryNumber>,
+    /// By number less the limit; `None` where a memory was removed and its number is free.
+    records: Vec<Option<Record>>,
+    free: Vec<EntryNumber>,
+    /// The traces of memories that are not in the snapshot, and what was added since to those of others.
+    pub(crate) traces: Traces,
+    /// What was added to the traces of memories in the snapshot.
+    added: HashMap<EntryNumber, TraceOf>,
+    /// Signatures that are not in the snapshot, by dimension; none is empty.
+    pub(crate) columns: BTreeMap<usize, FreshColumn>,
+    pub(crate) kept: Option<Kept>,
+    position: u64,
+    /// Rooms for walks, one for each thread that searches at the same time.
+    rooms: Mutex<Vec<Scratch>>,
 }
 
-impl Entry {
-    /// A memory that may be recalled, with no trace and no signature yet.
-    pub fn new(id: MemoryId, kind: impl Into<String>, stored_at: SystemTime) -> Self {
-        Self { id, kind: kind.into(), recallable: true, stored_at, contexts: Vec::new(), signature: None }
-    }
+/// Where an index is kept, and what it is derived from.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) directory: Directory,
+    pub(crate) origin: [u8; 32],
+    /// Which snapshot was opened, or found to be of no use.
+    pub(crate) stamp: Option<Stamp>,
 }
 
-/// Which memories a query is about. What is left out does not matter; the default is all of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct QueryFilter {
-    /// Only those with this context in their trace.
-    pub context: Option<String>,
-    /// Only those that may be recalled, or only those that may not.
-    pub recallable: Option<bool>,
-    /// Only those of this type.
-    pub kind: Option<String>,
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) id: MemoryId,
+    pub(crate) kind: Box<str>,
+    pub(crate) recallable: bool,
+    pub(crate) stored_at: SystemTime,
+    trace: TraceOf,
+    pub(crate) signature: Option<Place>,
 }
 
-/// A memory and how alike it is to a query.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Neighbour {
-    /// Which memory; in JSON in hexadecimal.
-    #[serde(serialize_with = "as_hex")]
-    pub id: MemoryId,
-    /// How alike: see [`Metric`](crate::Metric).
-    pub similarity: f32,
+/// Where a signature lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) dimension: usize,
+    pub(crate) row: RowNumber,
+}
+
+/// What was found when an index was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Opening {
+    /// No snapshot yet: the index is empty.
+    Nothing,
+    /// A snapshot; the index is as it was when that was made.
+    Snapshot,
+    /// A snapshot that is of no use. The index is empty, has to be filled from its source, and the next
+    /// [`compact`](ActivationIndex::compact) replaces the snapshot.
+    Unusable {
+        /// Why, in words.
+        reason: String,
+    },
 }
 
 /// How much an index holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct IndexStats {
     /// Memories.
     pub memories: usize,
@@ -76,69 +99,167 @@ pub struct IndexStats {
     pub contexts: usize,
     /// Pairs of a memory and a context in its trace.
     pub activation_traces: usize,
+    /// Memories that came since the snapshot was made.
+    pub fresh: usize,
+    /// Memories that are in the snapshot and were forgotten since.
+    pub forgotten: usize,
+    /// Bytes of the snapshot; 0 if there is none.
+    pub snapshot_bytes: u64,
+    /// How far the snapshot, and what came since, follow their source.
+    pub position: u64,
+    /// The instructions that products are computed with.
+    pub kernel: &'static str,
+    /// By dimension, ascending.
+    pub columns: Vec<ColumnStats>,
 }
 
-/// Who may recall which memory, and what a query resembles.
-#[derive(Debug)]
-pub struct ActivationIndex {
-    config: IndexConfig,
-    numbers: HashMap<MemoryId, EntryNumber>,
-    /// By number; `None` where a memory was removed and its number is free.
-    records: Vec<Option<Record>>,
-    free: Vec<EntryNumber>,
-    traces: Traces,
-    /// By dimension; none is empty.
-    columns: BTreeMap<usize, Column>,
+/// How the signatures of one dimension are searched.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ColumnStats {
+    /// Their dimension.
+    pub dimension: usize,
+    /// How many there are.
+    pub signatures: usize,
+    /// How many of them came since the snapshot was made; they are scanned.
+    pub fresh: usize,
+    /// The graph over the others; none if they are scanned, too.
+    pub graph: Option<GraphStats>,
 }
 
-#[derive(Debug)]
-struct Record {
-    id: MemoryId,
-    kind: Box<str>,
-    recallable: bool,
-    stored_at: SystemTime,
-    trace: TraceOf,
-    signature: Option<Place>,
-}
-
-/// Where a signature lies.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    dimension: usize,
-    slot: Slot,
+/// A graph, as measured on this machine when it was built.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct GraphStats {
+    /// Distinct signatures in it.
+    pub rows: usize,
+    /// Candidates that a search keeps for the configured recall.
+    pub width: u32,
+    /// Signatures that such a search compares with, on average.
+    pub compared: f32,
+    /// Signatures that no walk comes to, and that are always scanned.
+    pub strays: usize,
 }
 
 impl ActivationIndex {
-    /// An empty index.
+    /// An empty index, in memory only.
     ///
     /// # Errors
     /// As [`IndexConfig::validate`].
     pub fn new(config: IndexConfig) -> Result<Self, IndexError> {
         config.validate()?;
-        Ok(Self {
+        Ok(Self::over(config, Frozen::default(), None))
+    }
+
+    /// An index that knows what a snapshot holds, and nothing else.
+    pub(crate) fn over(config: IndexConfig, frozen: Frozen, kept: Option<Kept>) -> Self {
+        Self {
             config,
+            position: frozen.snapshot().map_or(0, Snapshot::position),
+            frozen,
             numbers: HashMap::new(),
             records: Vec::new(),
             free: Vec::new(),
             traces: Traces::default(),
+            added: HashMap::new(),
             columns: BTreeMap::new(),
+            kept,
+            rooms: Mutex::default(),
+        }
+    }
+
+    /// Opens the index that is kept in `dir`, which is made if it is missing. `origin` names what the index is derived from:
+    /// a snapshot of anything else is not used. Opening takes a time that hardly depends on how much there is.
+    ///
+    /// A snapshot that is damaged, foreign or of another metric is no error: the index is empty then, and
+    /// [`Opening::Unusable`] says why.
+    ///
+    /// # Errors
+    /// As [`IndexConfig::validate`]; if the directory cannot be made.
+    pub fn open(dir: &Path, origin: [u8; 32], config: IndexConfig) -> Result<(Self, Opening), IndexError> {
+        config.validate()?;
+        let directory = Directory::open(dir)?;
+        let stamp = directory.stamp();
+        let opened = stamp.map(|_| open_snapshot(&directory, &origin, &config));
+        let (frozen, opening) = match opened {
+            None => (Frozen::default(), Opening::Nothing),
+            Some(Err(reason)) => (Frozen::default(), Opening::Unusable { reason }),
+            Some(Ok(snapshot)) => (Frozen::new(snapshot), Opening::Snapshot),
+        };
+        let index = Self::over(config, frozen, Some(Kept { directory, origin, stamp }));
+        Ok((index, opening))
+    }
+
+    /// Whether another process has swapped in another snapshot since this index was opened. Opening it again gives that.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.kept.as_ref().is_some_and(|kept| {
+            let now = kept.directory.stamp();
+            now.is_some() && now != kept.stamp
         })
+    }
+
+    /// Forgets everything, the snapshot included, and starts anew at position 0. The file of the snapshot stays until
+    /// [`compact`](Self::compact) replaces it.
+    pub fn clear(&mut self) {
+        *self = Self::over(self.config, Frozen::default(), self.kept.take());
+    }
+
+    /// Whether there is a snapshot on disk that this index does not use.
+    pub(crate) fn has_useless_snapshot(&self) -> bool {
+        self.frozen.snapshot().is_none() && self.kept.as_ref().is_some_and(|kept| kept.stamp.is_some())
+    }
+
+    /// Compares all that the snapshot holds with its check sums.
+    ///
+    /// # Errors
+    /// [`IndexError::SnapshotDamaged`]
+    pub fn verify(&self) -> Result<(), IndexError> {
+        self.frozen.snapshot().map_or(Ok(()), Snapshot::verify)
+    }
+
+    /// How far the index follows what it is derived from: a number that means something to who set it. Kept in the snapshot.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Says how far the index follows what it is derived from.
+    pub fn set_position(&mut self, position: u64) {
+        self.position = position;
     }
 
     /// Adds a memory; says whether it is new. One that is known already is brought up to date: the contexts are added
     /// to its trace, everything else is replaced. So a change that is heard of twice does no harm, and a memory that
-    /// comes back sealed loses the signature that could be read.
+    /// comes back sealed loses the signature that could be read. It is found from now on.
     ///
     /// # Errors
-    /// A signature that is empty, not finite, or for cosine all zeros; a full index. Nothing is changed then.
+    /// A signature that is empty, too long, not finite, or for cosine all zeros; a full index. Nothing is changed then.
     pub fn insert(&mut self, entry: Entry) -> Result<bool, IndexError> {
-        let Entry { id, kind, recallable, stored_at, contexts, signature } = entry;
-        let row = signature
+        let signature = entry
+            .signature
             .as_deref()
             .map(|s| Prepared::new(Role::Signature, self.config.metric, s))
             .transpose()?;
-        self.traces.check_room(contexts.len())?;
+        self.traces.check_room(entry.contexts.len())?;
+        self.check_room()?;
 
+        if let Some(number) = self.frozen.find(&entry.id) {
+            if self.is_as_frozen(number, &entry, signature.as_ref()) {
+                for context in &entry.contexts {
+                    self.add_to_trace(number, context);
+                }
+                return Ok(false);
+            }
+            let mut contexts: Vec<String> = self.contexts_of_number(number).map(str::to_owned).collect();
+            contexts.extend(entry.contexts);
+            self.remove_frozen(number);
+            self.insert_fresh(Entry { contexts, ..entry }, signature.as_ref());
+            return Ok(false);
+        }
+        Ok(self.insert_fresh(entry, signature.as_ref()))
+    }
+
+    fn insert_fresh(&mut self, entry: Entry, signature: Option<&Prepared>) -> bool {
+        let Entry { id, kind, recallable, stored_at, contexts, signature: _ } = entry;
         let (number, mut trace, new) = match self.numbers.get(&id) {
             Some(&number) => {
                 let old = self.take_record(number);
@@ -147,24 +268,48 @@ impl ActivationIndex {
                 }
                 (number, old.map(|record| record.trace).unwrap_or_default(), false)
             }
-            None => (self.new_number(id)?, TraceOf::default(), true),
+            None => (self.new_number(id), TraceOf::default(), true),
         };
         for context in &contexts {
             self.traces.add(number, &mut trace, context);
         }
-        let signature = signature.zip(row).map(|(vector, row)| {
-            let dimension = vector.len();
-            let column =
-                self.columns.entry(dimension).or_insert_with(|| Column::new(self.config.metric, dimension));
-            Place { dimension, slot: column.push(number, &row) }
+        let signature = signature.map(|signature| {
+            let dimension = signature.dimension();
+            let column = self.columns.entry(dimension).or_insert_with(|| FreshColumn::new(dimension));
+            Place { dimension, row: column.push(number, signature) }
         });
-        self.records[number as usize] =
-            Some(Record { id, kind: kind.into(), recallable, stored_at, trace, signature });
-        Ok(new)
+        let at = self.at(number);
+        self.records[at] = Some(Record { id, kind: kind.into(), recallable, stored_at, trace, signature });
+        new
     }
 
-    /// Forgets a memory, its trace and its signature; says whether it was known.
+    /// Whether a memory is in the snapshot just as it is heard of now, but for its trace.
+    fn is_as_frozen(&self, number: EntryNumber, entry: &Entry, signature: Option<&Prepared>) -> bool {
+        let Some(snapshot) = self.frozen.snapshot() else { return false };
+        let same_signature = match (snapshot.place(number), signature) {
+            (None, None) => true,
+            (Some((dimension, row)), Some(signature)) if dimension == signature.dimension() => {
+                let column = snapshot.column(dimension);
+                // A row that cannot be read is not the same: what is heard of now takes its place.
+                column.is_some_and(|c| {
+                    c.exact(row, &mut Vec::new()).is_ok_and(|exact| exact == signature.as_slice())
+                })
+            }
+            _ => false,
+        };
+        same_signature
+            && snapshot.recallable(number) == entry.recallable
+            && snapshot.stored_at(number) == entry.stored_at
+            && snapshot.type_of(number).is_some_and(|kind| snapshot.type_name(kind) == entry.kind)
+    }
+
+    /// Forgets a memory, its trace and its signature; says whether it was known. It is not found from now on; the space that
+    /// it takes in a snapshot is returned by the next [`compact`](Self::compact).
     pub fn remove(&mut self, id: &MemoryId) -> bool {
+        if let Some(number) = self.frozen.find(id) {
+            self.remove_frozen(number);
+            return true;
+        }
         let Some(number) = self.numbers.remove(id) else { return false };
         let Some(record) = self.take_record(number) else { return false };
         self.free.push(number);
@@ -175,83 +320,86 @@ impl ActivationIndex {
         true
     }
 
+    fn remove_frozen(&mut self, number: EntryNumber) {
+        self.frozen.remove(number);
+        if let Some(trace) = self.added.remove(&number) {
+            self.traces.remove(number, trace);
+        }
+    }
+
     /// Adds a context to a memory's trace; says whether it is new there.
     ///
     /// # Errors
     /// [`IndexError::UnknownMemory`]; a full index.
     pub fn add_trace(&mut self, id: &MemoryId, context: &str) -> Result<bool, IndexError> {
-        let unknown = IndexError::UnknownMemory { id: *id };
-        let Some(&number) = self.numbers.get(id) else { return Err(unknown) };
+        let number = self.known(id)?;
         self.traces.check_room(1)?;
-        let Some(record) = &mut self.records[number as usize] else { return Err(unknown) };
-        Ok(self.traces.add(number, &mut record.trace, context))
+        Ok(self.add_to_trace(number, context))
+    }
+
+    fn add_to_trace(&mut self, number: EntryNumber, context: &str) -> bool {
+        if self.frozen.holds(number) {
+            if self.frozen.has_trace(number, context) {
+                return false;
+            }
+            return self.traces.add(number, self.added.entry(number).or_default(), context);
+        }
+        let at = self.at(number);
+        match self.records.get_mut(at) {
+            Some(Some(record)) => self.traces.add(number, &mut record.trace, context),
+            _ => false,
+        }
     }
 
     /// The memories with `context` in their trace, in no particular order; none for a context nobody named. Found in
     /// constant time.
     pub fn by_context(&self, context: &str) -> impl Iterator<Item = &MemoryId> {
-        self.traces.members(context).iter().filter_map(|&number| self.record(number)).map(|record| &record.id)
+        let fresh = self.traces.members(context).iter().copied();
+        self.frozen.members(context).chain(fresh).filter_map(|number| self.id(number))
     }
 
     /// The contexts in a memory's trace, in the order in which they were added. Found in constant time.
     ///
     /// # Errors
     /// [`IndexError::UnknownMemory`]
-    pub fn contexts_of(&self, id: &MemoryId) -> Result<impl ExactSizeIterator<Item = &str>, IndexError> {
-        let (_, record) = self.known(id)?;
-        Ok(self.traces.names(&record.trace))
+    pub fn contexts_of(&self, id: &MemoryId) -> Result<impl Iterator<Item = &str>, IndexError> {
+        Ok(self.contexts_of_number(self.known(id)?))
     }
 
-    /// What `context` may do with a memory. Takes constant time.
+    pub(crate) fn contexts_of_number(&self, number: EntryNumber) -> impl Iterator<Item = &str> {
+        let since = match self.record(number) {
+            Some(record) => Some(&record.trace),
+            None => self.added.get(&number),
+        };
+        self.frozen.trace_of(number).chain(since.into_iter().flat_map(|trace| self.traces.names(trace)))
+    }
+
+    /// What `context` may do with a memory. Takes a time that hardly depends on how much there is.
     ///
     /// # Errors
     /// [`IndexError::UnknownMemory`]
     pub fn may_recall(&self, context: &str, id: &MemoryId) -> Result<Standing, IndexError> {
-        let (number, record) = self.known(id)?;
-        Ok(Standing::new(record.recallable, self.traces.contains(number, context)))
+        let number = self.known(id)?;
+        Ok(Standing::new(self.recallable(number), self.is_in_trace(number, context)))
     }
 
-    /// The `k` memories most like `query` among those that `filter` admits, the most alike first and equals by id.
-    /// Exact: compares with every signature of the query's dimension, or every one in the filter's context. Answers
-    /// fewer than `k` where there are fewer, and none from an index without signatures.
+    pub(crate) fn is_in_trace(&self, number: EntryNumber, context: &str) -> bool {
+        self.frozen.has_trace(number, context) || self.traces.contains(number, context)
+    }
+
+    /// The `k` memories most like `query` among those that `filter` admits, the most alike first and equals by id, with
+    /// the configured recall. Answers fewer than `k` only where there are fewer, and none from an index without signatures.
     ///
     /// # Errors
-    /// A query that is empty, not finite, or for cosine all zeros; one of a dimension that no signature has.
+    /// A query that is empty, too long, not finite, or for cosine all zeros; one of a dimension that no signature has;
+    /// [`IndexError::SnapshotDamaged`].
     pub fn nearest(
         &self,
         query: &[f32],
         k: usize,
         filter: &QueryFilter,
     ) -> Result<Vec<Neighbour>, IndexError> {
-        let row = Prepared::new(Role::Query, self.config.metric, query)?;
-        let Some(column) = self.columns.get(&query.len()) else {
-            if self.columns.is_empty() {
-                return Ok(Vec::new());
-            }
-            let known = self.columns.keys().copied().collect();
-            return Err(IndexError::UnknownDimension { given: query.len(), known });
-        };
-
-        let mut best = Best::new(k, column.len());
-        let mut consider = |number: EntryNumber, similarity: f32| {
-            if best.wants(similarity)
-                && let Some(record) = self.record(number).filter(|record| record.is_admitted_by(filter))
-            {
-                best.offer(Neighbour { id: record.id, similarity });
-            }
-        };
-        match &filter.context {
-            None => column.scan(&row, consider),
-            Some(context) => {
-                for &number in self.traces.members(context) {
-                    let place = self.record(number).and_then(|record| record.signature);
-                    if let Some(place) = place.filter(|place| place.dimension == query.len()) {
-                        consider(number, column.similarity(place.slot, &row));
-                    }
-                }
-            }
-        }
-        Ok(best.into_sorted())
+        self.nearest_with(query, k, filter, Effort::Calibrated)
     }
 
     /// What is familiar about `query`: the `k` memories most like it, what they are, and what `context` may do with
@@ -282,15 +430,15 @@ impl ActivationIndex {
         now: SystemTime,
     ) -> Result<Vec<Familiarity>, IndexError> {
         let familiarity = |Neighbour { id, similarity }: Neighbour| {
-            let (number, record) = self.known(&id)?;
-            let in_trace = self.traces.contains(number, context);
-            let standing = Standing::new(record.recallable, in_trace);
+            let number = self.known(&id)?;
+            let in_trace = self.is_in_trace(number, context);
+            let standing = Standing::new(self.recallable(number), in_trace);
             Ok(Familiarity {
                 id,
                 similarity,
-                kind: record.kind.to_string(),
-                age: now.duration_since(record.stored_at).unwrap_or_default(),
-                recallable: record.recallable,
+                kind: self.kind(number).to_owned(),
+                age: now.duration_since(self.stored_at(number)).unwrap_or_default(),
+                recallable: standing.allowed(),
                 reason_if_not: (!standing.allowed()).then(|| standing.to_string()),
                 familiar: similarity > self.config.familiar_threshold,
                 in_trace,
@@ -303,36 +451,76 @@ impl ActivationIndex {
     /// Whether a memory is known.
     #[must_use]
     pub fn contains(&self, id: &MemoryId) -> bool {
-        self.numbers.contains_key(id)
+        self.known(id).is_ok()
     }
 
     /// The known memories, in no particular order.
     pub fn ids(&self) -> impl Iterator<Item = &MemoryId> {
-        self.numbers.keys()
+        self.frozen.numbers().filter_map(|number| self.id(number)).chain(self.numbers.keys())
     }
 
     /// How many memories are known.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.numbers.len()
+        self.frozen.len() + self.numbers.len()
     }
 
     /// Whether no memory is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
+        self.len() == 0
     }
 
-    /// How much the index holds.
+    /// How much the index holds, and how it is searched. Looks at every trace in the snapshot.
     #[must_use]
     pub fn stats(&self) -> IndexStats {
-        IndexStats {
-            memories: self.numbers.len(),
-            signatures: self.columns.values().map(Column::len).sum(),
-            dimensions: self.columns.keys().copied().collect(),
-            contexts: self.traces.contexts(),
-            activation_traces: self.traces.len(),
+        let columns = self.column_stats();
+        let snapshot = self.frozen.snapshot();
+        let mut contexts: HashSet<&str> = self.traces.all_contexts().collect();
+        let mut activation_traces = self.traces.len();
+        for number in self.frozen.numbers() {
+            for context in self.frozen.trace_of(number) {
+                contexts.insert(context);
+                activation_traces += 1;
+            }
         }
+        IndexStats {
+            memories: self.len(),
+            signatures: columns.iter().map(|column| column.signatures).sum(),
+            dimensions: columns.iter().map(|column| column.dimension).collect(),
+            contexts: contexts.len(),
+            activation_traces,
+            fresh: self.numbers.len(),
+            forgotten: self.frozen.gone(),
+            snapshot_bytes: snapshot.map_or(0, Snapshot::file_bytes),
+            position: self.position,
+            kernel: Kernel::best().name(),
+            columns,
+        }
+    }
+
+    fn column_stats(&self) -> Vec<ColumnStats> {
+        let mut columns: BTreeMap<usize, ColumnStats> = BTreeMap::new();
+        let empty = |dimension| ColumnStats { dimension, signatures: 0, fresh: 0, graph: None };
+        for (dimension, signatures) in self.frozen.signatures() {
+            let column = columns.entry(dimension).or_insert(empty(dimension));
+            column.signatures = signatures;
+            column.graph = self.frozen.column(dimension).and_then(|column| {
+                let (graph, calibration) = column.graph()?;
+                Some(GraphStats {
+                    rows: column.rows(),
+                    width: calibration.width,
+                    compared: calibration.compared,
+                    strays: graph.strays.len(),
+                })
+            });
+        }
+        for (&dimension, fresh) in &self.columns {
+            let column = columns.entry(dimension).or_insert(empty(dimension));
+            column.signatures += fresh.len();
+            column.fresh = fresh.len();
+        }
+        columns.into_values().collect()
     }
 
     /// The settings it was made with.
@@ -341,120 +529,116 @@ impl ActivationIndex {
         &self.config
     }
 
-    fn record(&self, number: EntryNumber) -> Option<&Record> {
-        self.records.get(number as usize)?.as_ref()
+    /// The memories that came since the snapshot was made, in order.
+    pub(crate) fn fresh(&self) -> impl Iterator<Item = (EntryNumber, &Record)> {
+        (self.frozen.limit()..)
+            .zip(&self.records)
+            .filter_map(|(number, record)| Some((number, record.as_ref()?)))
+    }
+
+    /// Changes that the snapshot does not hold.
+    pub(crate) fn changes(&self) -> usize {
+        self.numbers.len() + self.frozen.gone() + self.added.len()
+    }
+
+    pub(crate) fn record(&self, number: EntryNumber) -> Option<&Record> {
+        self.records.get(number.checked_sub(self.frozen.limit())? as usize)?.as_ref()
+    }
+
+    pub(crate) fn id(&self, number: EntryNumber) -> Option<&MemoryId> {
+        match self.record(number) {
+            Some(record) => Some(&record.id),
+            None => self.frozen.snapshot()?.id(number),
+        }
+    }
+
+    fn kind(&self, number: EntryNumber) -> &str {
+        let frozen = || {
+            let snapshot = self.frozen.snapshot()?;
+            snapshot.type_of(number).map(|kind| snapshot.type_name(kind))
+        };
+        self.record(number).map(|record| &*record.kind).or_else(frozen).unwrap_or_default()
+    }
+
+    fn recallable(&self, number: EntryNumber) -> bool {
+        match self.record(number) {
+            Some(record) => record.recallable,
+            None => self.frozen.snapshot().is_some_and(|snapshot| snapshot.recallable(number)),
+        }
+    }
+
+    fn stored_at(&self, number: EntryNumber) -> SystemTime {
+        let frozen = || self.frozen.snapshot().map(|snapshot| snapshot.stored_at(number));
+        self.record(number).map(|record| record.stored_at).or_else(frozen).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    fn known(&self, id: &MemoryId) -> Result<EntryNumber, IndexError> {
+        let number = self.numbers.get(id).copied().or_else(|| self.frozen.find(id));
+        number.ok_or(IndexError::UnknownMemory { id: *id })
+    }
+
+    /// Where in `records` a number is, that is not the snapshot's.
+    fn at(&self, number: EntryNumber) -> usize {
+        (number - self.frozen.limit()) as usize
     }
 
     fn take_record(&mut self, number: EntryNumber) -> Option<Record> {
-        self.records.get_mut(number as usize)?.take()
+        let at = self.at(number);
+        self.records.get_mut(at)?.take()
     }
 
-    fn known(&self, id: &MemoryId) -> Result<(EntryNumber, &Record), IndexError> {
-        let number = self.numbers.get(id).copied();
-        let known = number.and_then(|number| Some((number, self.record(number)?)));
-        known.ok_or(IndexError::UnknownMemory { id: *id })
+    /// Says whether one more memory would have a number.
+    fn check_room(&self) -> Result<(), IndexError> {
+        let used = self.frozen.limit() as usize + self.records.len();
+        if used < u32::MAX as usize { Ok(()) } else { Err(IndexError::Full { what: "memories" }) }
     }
 
-    fn new_number(&mut self, id: MemoryId) -> Result<EntryNumber, IndexError> {
-        let number = if let Some(number) = self.free.pop() {
-            number
-        } else {
-            let number =
-                u32::try_from(self.records.len()).map_err(|_| IndexError::Full { what: "memories" })?;
+    /// The caller has checked the room.
+    fn new_number(&mut self, id: MemoryId) -> EntryNumber {
+        let number = self.free.pop().unwrap_or_else(|| {
             self.records.push(None);
-            number
-        };
+            self.frozen.limit() + (self.records.len() - 1) as EntryNumber
+        });
         self.numbers.insert(id, number);
-        Ok(number)
+        number
     }
 
-    fn remove_signature(&mut self, Place { dimension, slot }: Place) {
+    fn remove_signature(&mut self, Place { dimension, row }: Place) {
         let Some(column) = self.columns.get_mut(&dimension) else { return };
-        let moved = column.swap_remove(slot);
+        let moved = column.swap_remove(row);
         if column.len() == 0 {
             self.columns.remove(&dimension);
         }
-        if let Some(Some(record)) = moved.and_then(|moved| self.records.get_mut(moved as usize)) {
-            record.signature = Some(Place { dimension, slot });
-        }
-    }
-}
-
-impl Record {
-    /// Whether a filter admits it, but for the filter's context.
-    fn is_admitted_by(&self, filter: &QueryFilter) -> bool {
-        filter.recallable.is_none_or(|recallable| recallable == self.recallable)
-            && filter.kind.as_deref().is_none_or(|kind| kind == &*self.kind)
-    }
-}
-
-/// The best `k` of those offered, in a heap with the worst on top.
-struct Best {
-    k: usize,
-    heap: BinaryHeap<Ranked>,
-}
-
-/// A neighbour that is greater the worse it is.
-struct Ranked(Neighbour);
-
-impl Best {
-    /// Room for the best `k` of at most `of`.
-    fn new(k: usize, of: usize) -> Self {
-        let k = k.min(of);
-        Self { k, heap: BinaryHeap::with_capacity(k) }
-    }
-
-    /// Whether something as similar as this could be among the best.
-    fn wants(&self, similarity: f32) -> bool {
-        self.heap.len() < self.k || self.heap.peek().is_some_and(|worst| similarity >= worst.0.similarity)
-    }
-
-    fn offer(&mut self, neighbour: Neighbour) {
-        let ranked = Ranked(neighbour);
-        if self.heap.len() < self.k {
-            self.heap.push(ranked);
-        } else if let Some(mut worst) = self.heap.peek_mut()
-            && ranked < *worst
-        {
-            *worst = ranked;
+        if let Some(moved) = moved {
+            let at = self.at(moved);
+            if let Some(Some(record)) = self.records.get_mut(at) {
+                record.signature = Some(Place { dimension, row });
+            }
         }
     }
 
-    fn into_sorted(self) -> Vec<Neighbour> {
-        self.heap.into_sorted_vec().into_iter().map(|ranked| ranked.0).collect()
+    /// Lends room for a walk.
+    pub(crate) fn with_room<T>(&self, walk: impl FnOnce(&mut Scratch) -> T) -> T {
+        let lent = self.rooms.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut room = lent.unwrap_or_default();
+        let result = walk(&mut room);
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).push(room);
+        result
     }
 }
 
-impl Ord for Ranked {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let (a, b) = (&self.0, &other.0);
-        b.similarity.total_cmp(&a.similarity).then_with(|| a.id.cmp(&b.id))
+/// Opens a snapshot, or says why it is of no use.
+pub(crate) fn open_snapshot(
+    directory: &Directory,
+    origin: &[u8; 32],
+    config: &IndexConfig,
+) -> Result<Snapshot, String> {
+    let snapshot = Snapshot::open(&directory.snapshot()).map_err(|e| format!("it cannot be read: {e}"))??;
+    if snapshot.origin() != origin {
+        return Err("it was made of something else".into());
     }
-}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+    if snapshot.metric() != config.metric {
+        return Err(format!("it was made for {}, and {} is configured", snapshot.metric(), config.metric));
     }
-}
-
-impl PartialEq for Ranked {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Ranked {}
-
-/// An id as people write it.
-pub(crate) struct Hex<'a>(pub(crate) &'a MemoryId);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-pub(crate) fn as_hex<S: Serializer>(id: &MemoryId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&Hex(id))
+    Ok(snapshot)
 }

@@ -29,26 +29,51 @@
 //!
 //! | module | its idea |
 //! |---|---|
-//! | [`index`] | the whole: entries in, answers out |
+//! | [`index`] | the whole: who is who, what was frozen and what came since seen as one |
+//! | [`entry`] | what goes in and what comes out |
 //! | `trace` | which contexts may recall which memories, both ways |
-//! | `signatures` | vectors of one dimension, and an exact scan over them |
+//! | `vector` | one vector: valid, exact, and rounded to bytes; how alike two are |
+//! | `column` | the vectors of one dimension, one row each |
+//! | `kernel` | products of bytes, with the instructions that the machine has |
+//! | `scan` | the exact search: codes first, what they leave open in full precision |
+//! | `graph` | rows linked to rows like them, and walks from one to the next |
+//! | `search` | which way a search takes: scan, list or walk |
+//! | `snapshot` | a frozen index in one file, searched where it lies |
+//! | `frozen` | a snapshot, and what of it is gone since |
+//! | [`compact`] | making the next snapshot |
+//! | `directory` | the files of an index, and who may write them |
 //! | [`deja_vu`] | what an answer to "is this familiar?" says |
-//! | [`config`] | how similarity is measured, and from where on it is familiar |
+//! | [`config`] | how similarity is measured, from where on it is familiar, and how sure a search has to be |
 //!
-//! The scan is exact: it compares with every signature of the query's dimension. The index holds no content, decides
-//! nothing about layers, keeps nothing on disk and reads no clock.
+//! Few signatures are scanned, and the answer is exact. Many are searched by a graph, whose answers hold nearly all of the
+//! nearest: as many as [`IndexConfig::recall`] asks for. What an index holds beyond that, it holds of memories that lie
+//! elsewhere: it can be filled again from where they are. It decides nothing about layers, and reads no clock for an answer.
 
+mod best;
+mod bits;
+mod column;
+pub mod compact;
 pub mod config;
 pub mod deja_vu;
+mod directory;
+pub mod entry;
 pub mod error;
+mod frozen;
+mod graph;
 pub mod index;
-mod signatures;
+mod kernel;
+mod scan;
+mod search;
+mod snapshot;
 mod trace;
+mod vector;
 
+pub use compact::{CompactOptions, CompactReport};
 pub use config::{IndexConfig, Metric};
 pub use deja_vu::{Familiarity, Standing};
+pub use entry::{Effort, Entry, MemoryId, Neighbour, QueryFilter};
 pub use error::{IndexError, Role};
-pub use index::{ActivationIndex, Entry, IndexStats, MemoryId, Neighbour, QueryFilter};
+pub use index::{ActivationIndex, ColumnStats, GraphStats, IndexStats, Opening};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -105,9 +105,9 @@ impl Traces {
         trace.0.iter().map(|&number| &*self.contexts[number as usize].name)
     }
 
-    /// How many contexts there are.
-    pub(crate) fn contexts(&self) -> usize {
-        self.numbers.len()
+    /// The names of all contexts.
+    pub(crate) fn all_contexts(&self) -> impl Iterator<Item = &str> {
+        self.numbers.keys().map(|name| &**name)
     }
 
     /// How many traces there are: pairs of a memory and a context.
@@ -132,7 +132,7 @@ mod tests {
         traces.remove(1, a);
         assert_eq!(traces.members("x"), [2]);
         traces.remove(2, b);
-        assert_eq!((traces.contexts(), traces.len()), (0, 0));
+        assert_eq!((traces.all_contexts().count(), traces.len()), (0, 0));
         let mut c = TraceOf::default();
         assert!(traces.add(3, &mut c, "z"));
         assert_eq!(traces.contexts.len(), 2);

@@ -186,7 +186,8 @@ fn a_memory_heard_of_again_keeps_its_trace_and_loses_its_old_signature() {
 
 #[test]
 fn by_inner_product_length_counts_and_zero_is_a_vector() {
-    let config = IndexConfig { metric: Metric::InnerProduct, familiar_threshold: 5.0 };
+    let config =
+        IndexConfig { metric: Metric::InnerProduct, familiar_threshold: 5.0, ..IndexConfig::default() };
     let mut index = ActivationIndex::new(config).unwrap();
     index.insert(entry(1, &[], &[1.0, 0.0])).unwrap();
     index.insert(entry(2, &[], &[9.0, 9.0])).unwrap();

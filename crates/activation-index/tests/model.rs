@@ -1,10 +1,13 @@
-//! R25, R26: whatever is inserted, traced, removed and searched for, the index answers as a list would that is
-//! searched from end to end.
+//! R25, R26, R27: whatever is inserted, traced, removed, compacted, opened again and searched for, the index answers as a
+//! list would that is searched from end to end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use activation_index::{ActivationIndex, Entry, IndexConfig, MemoryId, Metric, QueryFilter, Standing};
+use activation_index::{
+    ActivationIndex, CompactOptions, Effort, Entry, IndexConfig, MemoryId, Metric, Neighbour, Opening,
+    QueryFilter, Standing,
+};
 use proptest::prelude::*;
 
 const KINDS: [&str; 2] = ["model", "cache"];
@@ -15,6 +18,8 @@ enum Step {
     Insert { id: u8, kind: usize, recallable: bool, contexts: Vec<usize>, signature: Option<Vec<i8>> },
     Remove(u8),
     Trace(u8, usize),
+    Compact,
+    CompactAndReopen,
     Search { query: Vec<i8>, k: usize, context: Option<usize>, recallable: Option<bool>, kind: Option<usize> },
 }
 
@@ -58,6 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => insert,
         1 => id().prop_map(Step::Remove),
         1 => (id(), 0..4_usize).prop_map(|(id, context)| Step::Trace(id, context)),
+        1 => prop_oneof![Just(Step::Compact), Just(Step::CompactAndReopen)],
         3 => search,
     ]
 }
@@ -117,9 +123,16 @@ fn agrees_on_traces(index: &ActivationIndex, model: &BTreeMap<u8, Model>) -> Res
 
 proptest! {
     #[test]
-    fn any_sequence_of_steps_is_answered_as_by_a_list(steps in prop::collection::vec(step(), 1..60)) {
+    fn any_sequence_of_steps_is_answered_as_by_a_list(
+        steps in prop::collection::vec(step(), 1..60),
+        graph_from in prop::sample::select(&[1_usize, 4, 100][..]),
+    ) {
         let config = IndexConfig { metric: Metric::InnerProduct, ..IndexConfig::default() };
-        let mut index = ActivationIndex::new(config).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let open = || ActivationIndex::open(dir.path(), [7; 32], config).unwrap();
+        let (mut index, opening) = open();
+        prop_assert_eq!(opening, Opening::Nothing);
+        let options = CompactOptions::default().with_graph_from(graph_from);
         let mut model: BTreeMap<u8, Model> = BTreeMap::new();
         for step in steps {
             match step {
@@ -142,6 +155,16 @@ proptest! {
                         prop_assert_eq!(index.add_trace(&id(n), CONTEXTS[context]).unwrap(), m.contexts.insert(context));
                     }
                 },
+                Step::Compact => {
+                    prop_assert_eq!(index.compact(&options).unwrap().memories, model.len());
+                }
+                Step::CompactAndReopen => {
+                    index.compact(&options).unwrap();
+                    let (again, opening) = open();
+                    prop_assert_eq!(opening, Opening::Snapshot);
+                    prop_assert!(again.verify().is_ok());
+                    index = again;
+                }
                 Step::Search { query, k, context, recallable, kind } => {
                     let filter = QueryFilter {
                         context: context.map(|c| CONTEXTS[c].to_owned()),
@@ -163,8 +186,13 @@ proptest! {
                         .collect();
                     expected.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
                     expected.truncate(k);
-                    let answer: Vec<_> = answer.unwrap().iter().map(|n| (n.similarity, n.id)).collect();
-                    prop_assert_eq!(answer, expected);
+                    let plain = |answer: Vec<Neighbour>| answer.iter().map(|n| (n.similarity, n.id)).collect::<Vec<_>>();
+                    prop_assert_eq!(plain(answer.unwrap()), expected.clone());
+                    // There are twelve memories at most: so wide a walk comes to all of them.
+                    if k >= 6 {
+                        let walked = index.nearest_with(&floats(&query), k, &filter, Effort::Width(64));
+                        prop_assert_eq!(plain(walked.unwrap()), expected);
+                    }
                 }
             }
             agrees_on_traces(&index, &model)?;
@@ -209,10 +237,14 @@ proptest! {
         stored in prop::collection::vec(any::<f32>(), 0..20),
         query in prop::collection::vec(any::<f32>(), 0..20),
         metric in prop::sample::select(&[Metric::Cosine, Metric::InnerProduct][..]),
+        compact: bool,
     ) {
         let mut index = ActivationIndex::new(IndexConfig { metric, ..IndexConfig::default() }).unwrap();
         let entry = Entry::new(id(1), "model", SystemTime::UNIX_EPOCH);
         let inserted = index.insert(Entry { signature: Some(stored), ..entry }).is_ok();
+        if compact {
+            index.compact(&CompactOptions::default().with_graph_from(1)).unwrap();
+        }
         prop_assert_eq!(index.len(), usize::from(inserted));
         if let Ok(answer) = index.nearest(&query, 3, &QueryFilter::default()) {
             prop_assert!(answer.iter().all(|n| n.similarity.is_finite()));

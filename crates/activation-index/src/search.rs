@@ -1,0 +1,285 @@
+//! Which way a search takes: what came since the last snapshot is scanned; the snapshot is scanned, or a list of its
+//! memories is, or its graph is walked, whatever costs least by what was measured on this machine. The filter is applied on
+//! the way, and decides the way: of few admitted memories each is looked at, and a walk among many is wider the fewer are admitted.
+
+use crate::best::Best;
+use crate::column::{ExactRows, FreshColumn, Rounded, RowNumber};
+use crate::entry::{Effort, Neighbour, QueryFilter};
+use crate::error::IndexError;
+use crate::graph::calibrate::{Calibration, NEIGHBOURS};
+use crate::graph::search::Walk;
+use crate::graph::{Graph, Probe, Rows};
+use crate::index::ActivationIndex;
+use crate::scan::{Among, Scan};
+use crate::snapshot::Column;
+use crate::trace::EntryNumber;
+use crate::vector::{Query, similarity};
+
+/// Rows that are looked at to estimate how many a filter admits.
+const SAMPLE: usize = 256;
+
+/// The way through a snapshot.
+#[derive(Debug, Clone, PartialEq)]
+enum Way {
+    /// Every row.
+    Scan,
+    /// The rows of these memories.
+    List(Vec<EntryNumber>),
+    /// The graph, with so many candidates.
+    Walk { width: usize },
+}
+
+impl ActivationIndex {
+    /// [`nearest`](Self::nearest) with more or less effort than the configured recall asks for.
+    ///
+    /// # Errors
+    /// As [`nearest`](Self::nearest).
+    pub fn nearest_with(
+        &self,
+        query: &[f32],
+        k: usize,
+        filter: &QueryFilter,
+        effort: Effort,
+    ) -> Result<Vec<Neighbour>, IndexError> {
+        let query = Query::new(self.config.metric, query)?;
+        let fresh = self.columns.get(&query.dimension());
+        let frozen = self.frozen.column(query.dimension());
+        if fresh.is_none() && frozen.is_none() {
+            let known = self.dimensions();
+            return if known.is_empty() {
+                Ok(Vec::new())
+            } else {
+                Err(IndexError::UnknownDimension { given: query.dimension(), known })
+            };
+        }
+        if k == 0 {
+            return Ok(Vec::new());
+        }
+        let frozen_kind =
+            filter.kind.as_ref().map(|kind| self.frozen.snapshot().and_then(|s| s.find_type(kind)));
+        let search = Search { index: self, query: &query, k, filter, frozen_kind };
+        let mut best = match fresh {
+            Some(column) => search.fresh(column)?,
+            None => Best::new(k, frozen.map_or(0, |column| column.signatures())),
+        };
+        if let Some(column) = frozen {
+            for neighbour in search.frozen(column, effort)?.into_sorted() {
+                best.offer(neighbour);
+            }
+        }
+        Ok(best.into_sorted())
+    }
+
+    fn dimensions(&self) -> Vec<usize> {
+        let mut dimensions: Vec<usize> = self
+            .frozen
+            .signatures()
+            .map(|(dimension, _)| dimension)
+            .chain(self.columns.keys().copied())
+            .collect();
+        dimensions.sort_unstable();
+        dimensions.dedup();
+        dimensions
+    }
+}
+
+/// One search.
+struct Search<'i> {
+    index: &'i ActivationIndex,
+    query: &'i Query,
+    k: usize,
+    filter: &'i QueryFilter,
+    /// The number that the snapshot gives the type that the filter asks for, if it asks for one.
+    frozen_kind: Option<u32>,
+}
+
+impl Search<'_> {
+    /// Scans what came since the last snapshot.
+    fn fresh(&self, column: &FreshColumn) -> Result<Best, IndexError> {
+        let (index, filter) = (self.index, self.filter);
+        let members: Option<Vec<RowNumber>> = filter.context.as_ref().map(|context| {
+            let places =
+                index.traces.members(context).iter().filter_map(|&number| index.record(number)?.signature);
+            places.filter(|place| place.dimension == self.query.dimension()).map(|place| place.row).collect()
+        });
+        let among = members.as_deref().map_or(Among::All, Among::These);
+        let admits = |row| {
+            index.record(column.owner(row)).is_some_and(|record| {
+                filter.recallable.is_none_or(|recallable| recallable == record.recallable)
+                    && filter.kind.as_deref().is_none_or(|kind| kind == &*record.kind)
+            })
+        };
+        let frozen = index.frozen.column(self.query.dimension()).map_or(0, |column| column.signatures());
+        let mut best = Best::new(self.k, column.len() + frozen);
+        self.scan(column.rounded(), column).nearest(among, admits, |row, similarity| {
+            if let Some(record) = index.record(column.owner(row)) {
+                best.offer(Neighbour { id: record.id, similarity });
+            }
+        })?;
+        Ok(best)
+    }
+
+    /// Searches the snapshot.
+    fn frozen(&self, column: Column<'_>, effort: Effort) -> Result<Best, IndexError> {
+        match self.way(&column, effort) {
+            Way::Scan => self.among(&column, Among::All),
+            Way::List(numbers) => self.among(&column, Among::These(&self.rows_of(&column, &numbers))),
+            Way::Walk { width } => match column.graph() {
+                Some((graph, _)) => self.walk(&column, &graph, width),
+                None => self.among(&column, Among::All),
+            },
+        }
+    }
+
+    /// Decides by cost, in nanoseconds.
+    fn way(&self, column: &Column<'_>, effort: Effort) -> Way {
+        let list = self.shortest_list();
+        let graph = column.graph().filter(|_| {
+            // Where codes say nothing there is nothing to walk by.
+            self.query.rounding.is_tame() && self.query.rounding.scale > 0.0
+        });
+        let exact =
+            effort == Effort::Exact || (effort == Effort::Calibrated && self.index.config.recall >= 1.0);
+        let measured = column.graph().map(|(_, calibration)| calibration);
+        let (scan_ns, walk_ns) = measured.map_or((15.0, 40.0), |m| (m.scan_ns, m.walk_ns));
+        let scan_cost = column.rows() as f32 * scan_ns;
+        let list_cost = list.as_ref().map_or(f32::INFINITY, |list| list.len() as f32 * walk_ns);
+        let walk = graph.filter(|_| !exact).map(|(_, calibration)| {
+            let admitted = self.admitted_share(column);
+            let width = self.width(effort, &calibration) / admitted;
+            let cost = width / calibration.width as f32 * calibration.compared * walk_ns;
+            (width.min(column.rows() as f32) as usize, cost)
+        });
+        match (walk, list) {
+            (Some((width, _)), None) if matches!(effort, Effort::Width(_)) => Way::Walk { width },
+            (Some((width, cost)), _) if cost < scan_cost && cost < list_cost => Way::Walk { width },
+            (_, Some(list)) if list_cost < scan_cost => Way::List(list),
+            _ => Way::Scan,
+        }
+    }
+
+    fn width(&self, effort: Effort, calibration: &Calibration) -> f32 {
+        let least = match effort {
+            Effort::Width(width) => width as f32,
+            // What was measured is for ten neighbours.
+            _ => calibration.width as f32 * (self.k as f32 / NEIGHBOURS as f32).max(1.0),
+        };
+        least.max(self.k as f32)
+    }
+
+    /// The memories of the snapshot that the filter's context or type admits, whichever are fewer.
+    fn shortest_list(&self) -> Option<Vec<EntryNumber>> {
+        let index = self.index;
+        let snapshot = index.frozen.snapshot()?;
+        let of_kind = self.frozen_kind.map(|kind| snapshot.members_of_type(kind));
+        if let Some(context) = &self.filter.context {
+            let since =
+                index.traces.members(context).iter().copied().filter(|&number| index.frozen.holds(number));
+            let of_context: Vec<_> = index.frozen.members(context).chain(since).collect();
+            if of_kind.is_none_or(|of_kind| of_context.len() <= of_kind.len()) {
+                return Some(of_context);
+            }
+        }
+        of_kind.map(<[EntryNumber]>::to_vec)
+    }
+
+    fn rows_of(&self, column: &Column<'_>, numbers: &[EntryNumber]) -> Vec<RowNumber> {
+        let Some(snapshot) = self.index.frozen.snapshot() else { return Vec::new() };
+        let places = numbers.iter().filter(|&&number| self.admits(number)).filter_map(|&n| snapshot.place(n));
+        let mut rows: Vec<_> =
+            places.filter(|&(dimension, _)| dimension == column.dimension()).map(|(_, row)| row).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        rows
+    }
+
+    /// Which part of the rows is admitted, by a sample; never none.
+    fn admitted_share(&self, column: &Column<'_>) -> f32 {
+        if self.filter.admits_all() && self.index.frozen.gone() == 0 {
+            return 1.0;
+        }
+        let step = (column.rows() / SAMPLE).max(1);
+        let sample = (0..column.rows()).step_by(step).take(SAMPLE);
+        let admitted = sample.clone().filter(|&row| self.admits_row(column, row as RowNumber)).count();
+        ((admitted as f32 + 0.5) / (sample.count() as f32 + 0.5)).min(1.0)
+    }
+
+    fn among(&self, column: &Column<'_>, among: Among<'_>) -> Result<Best, IndexError> {
+        let mut best = self.none_yet(column);
+        self.scan(column.rounded(), column).nearest(
+            among,
+            |row| self.admits_row(column, row),
+            |row, similarity| self.offer_owners(column, row, similarity, &mut best),
+        )?;
+        Ok(best)
+    }
+
+    /// Walks the graph, and scans the rows that no walk comes to.
+    fn walk(&self, column: &Column<'_>, graph: &Graph<'_>, width: usize) -> Result<Best, IndexError> {
+        let rows = Rows::new(column.rounded(), &[]);
+        let probe = Probe::of(self.query);
+        let candidates: Vec<RowNumber> = self.index.with_room(|room| {
+            let walk = Walk { links: graph, rows: &rows };
+            let start = walk.descend(&probe, 0, room);
+            walk.best_first(0, &probe, start, None, width, room);
+            // From the layers above, a walk may come to a stray after all.
+            let rows =
+                room.found().map(|(row, _)| row).filter(|row| graph.strays.binary_search(row).is_err());
+            rows.filter(|&row| self.admits_row(column, row)).take(self.to_rank_exactly()).collect()
+        });
+        let mut best = self.among(column, Among::These(graph.strays))?;
+        if candidates.len() + best.len() < self.k.min(column.rows()) {
+            // The filter left less on the way than the sample promised.
+            return self.among(column, Among::All);
+        }
+        let mut buffer = Vec::new();
+        for row in candidates {
+            let exact = column.exact(row, &mut buffer)?;
+            let similarity = similarity(self.index.config.metric, exact, self.query.exact.as_slice());
+            self.offer_owners(column, row, similarity, &mut best);
+        }
+        Ok(best)
+    }
+
+    fn scan<'s, R>(&'s self, rounded: Rounded<'s>, rows: &'s R) -> Scan<'s, R> {
+        Scan { rounded, rows, metric: self.index.config.metric, query: self.query, k: self.k }
+    }
+
+    fn none_yet(&self, column: &Column<'_>) -> Best {
+        Best::new(self.k, column.signatures())
+    }
+
+    /// Of the candidates of a walk, ordered by codes, so many are ordered in full precision.
+    fn to_rank_exactly(&self) -> usize {
+        self.k + (self.k / 2).max(6)
+    }
+
+    fn offer_owners(&self, column: &Column<'_>, row: RowNumber, similarity: f32, best: &mut Best) {
+        if !best.wants(similarity) {
+            return;
+        }
+        for &owner in column.owners(row) {
+            if self.admits(owner)
+                && let Some(&id) = self.index.id(owner)
+            {
+                best.offer(Neighbour { id, similarity });
+            }
+        }
+    }
+
+    fn admits_row(&self, column: &Column<'_>, row: RowNumber) -> bool {
+        if self.filter.admits_all() && self.index.frozen.gone() == 0 {
+            return true;
+        }
+        column.owners(row).iter().any(|&owner| self.admits(owner))
+    }
+
+    /// Whether a memory of the snapshot is still there and admitted.
+    fn admits(&self, number: EntryNumber) -> bool {
+        let Some(snapshot) = self.index.frozen.snapshot() else { return false };
+        self.index.frozen.holds(number)
+            && self.filter.recallable.is_none_or(|recallable| recallable == snapshot.recallable(number))
+            && self.frozen_kind.is_none_or(|kind| snapshot.type_of(number) == Some(kind))
+            && self.filter.context.as_ref().is_none_or(|context| self.index.is_in_trace(number, context))
+    }
+}
