@@ -55,8 +55,10 @@ impl ActivationIndex {
         if k == 0 {
             return Ok(Vec::new());
         }
-        let frozen_kind =
-            filter.kind.as_ref().map(|kind| self.frozen.snapshot().and_then(|s| s.find_type(kind)));
+        let kind_in = |kind: &str| self.frozen.snapshot().and_then(|snapshot| snapshot.find_type(kind));
+        let frozen_kind = filter.kind.as_deref().and_then(kind_in);
+        // Nothing in the snapshot has a type that it does not know.
+        let frozen = frozen.filter(|_| filter.kind.is_none() || frozen_kind.is_some());
         let search = Search { index: self, query: &query, k, filter, frozen_kind };
         let mut best = match fresh {
             Some(column) => search.fresh(column)?,
