@@ -114,6 +114,8 @@ impl ActivationIndex {
             return Err(IndexError::Superseded { path: directory.snapshot() });
         }
 
+        // Damage is not copied into a file whose check sums fit.
+        self.verify()?;
         let mut graph = Duration::ZERO;
         let contents = self.contents(options, &mut graph)?;
         let memories = contents.memories.len();

@@ -117,23 +117,23 @@ fn each_product(
 }
 
 /// The k-th largest of the numbers offered.
-struct KthLargest {
+pub(crate) struct KthLargest {
     k: usize,
     largest: BinaryHeap<Reverse<Ordered>>,
 }
 
 impl KthLargest {
-    fn new(k: usize) -> Self {
+    pub(crate) fn new(k: usize) -> Self {
         Self { k, largest: BinaryHeap::new() }
     }
 
     /// Whether a number may be among the k largest; one that equals the k-th may.
-    fn admits(&self, number: f32) -> bool {
+    pub(crate) fn admits(&self, number: f32) -> bool {
         self.largest.len() < self.k
             || self.largest.peek().is_none_or(|Reverse(Ordered(smallest))| number >= *smallest)
     }
 
-    fn offer(&mut self, number: f32) {
+    pub(crate) fn offer(&mut self, number: f32) {
         if self.largest.len() < self.k {
             self.largest.push(Reverse(Ordered(number)));
         } else if let Some(mut smallest) = self.largest.peek_mut()

@@ -10,7 +10,7 @@ use crate::graph::calibrate::{Calibration, NEIGHBOURS};
 use crate::graph::search::Walk;
 use crate::graph::{Graph, Probe, Rows};
 use crate::index::ActivationIndex;
-use crate::scan::{Among, Scan};
+use crate::scan::{Among, KthLargest, Scan};
 use crate::snapshot::Column;
 use crate::trace::EntryNumber;
 use crate::vector::{Query, similarity};
@@ -220,27 +220,50 @@ impl Search<'_> {
     fn walk(&self, column: &Column<'_>, graph: &Graph<'_>, width: usize) -> Result<Best, IndexError> {
         let rows = Rows::new(column.rounded(), &[]);
         let probe = Probe::of(self.query);
-        let candidates: Vec<RowNumber> = self.index.with_room(|room| {
+        let mut best = self.among(column, Among::These(graph.strays))?;
+        let enough = self.k.min(column.rows()).saturating_sub(best.len());
+        let ranked = self.index.with_room(|room| {
             let walk = Walk { links: graph, rows: &rows };
             let start = walk.descend(&probe, 0, room);
             walk.best_first(0, &probe, start, None, width, room);
             // From the layers above, a walk may come to a stray after all.
-            let rows =
-                room.found().map(|(row, _)| row).filter(|row| graph.strays.binary_search(row).is_err());
-            rows.filter(|&row| self.admits_row(column, row)).take(self.to_rank_exactly()).collect()
-        });
-        let mut best = self.among(column, Among::These(graph.strays))?;
-        if candidates.len() + best.len() < self.k.min(column.rows()) {
+            let found = room.found().filter(|(row, _)| graph.strays.binary_search(row).is_err());
+            self.rank(column, found.filter(|&(row, _)| self.admits_row(column, row)), &mut best)
+        })?;
+        if ranked < enough {
             // The filter left less on the way than the sample promised.
             return self.among(column, Among::All);
         }
-        let mut buffer = Vec::new();
-        for row in candidates {
-            let exact = column.exact(row, &mut buffer)?;
-            let similarity = similarity(self.index.config.metric, exact, self.query.exact.as_slice());
-            self.offer_owners(column, row, similarity, &mut best);
-        }
         Ok(best)
+    }
+
+    /// Orders what a walk found by codes in full precision, as far as the next could still come among the nearest. Answers
+    /// how many were looked at.
+    fn rank(
+        &self,
+        column: &Column<'_>,
+        found: impl Iterator<Item = (RowNumber, f32)>,
+        best: &mut Best,
+    ) -> Result<usize, IndexError> {
+        let rounded = column.rounded();
+        let mut exact = KthLargest::new(self.k);
+        let mut buffer = Vec::new();
+        let mut ranked = 0;
+        for (row, approximate) in found {
+            let at = row as usize;
+            let (Some(&residual), Some(&norm)) = (rounded.residuals.get(at), rounded.norms.get(at)) else {
+                continue;
+            };
+            if !exact.admits(approximate + self.query.likely_error(residual, norm)) {
+                break;
+            }
+            let row_exactly = column.exact(row, &mut buffer)?;
+            let similarity = similarity(self.index.config.metric, row_exactly, self.query.exact.as_slice());
+            exact.offer(similarity);
+            self.offer_owners(column, row, similarity, best);
+            ranked += 1;
+        }
+        Ok(ranked)
     }
 
     fn scan<'s, R>(&'s self, rounded: Rounded<'s>, rows: &'s R) -> Scan<'s, R> {
@@ -249,11 +272,6 @@ impl Search<'_> {
 
     fn none_yet(&self, column: &Column<'_>) -> Best {
         Best::new(self.k, column.signatures())
-    }
-
-    /// Of the candidates of a walk, ordered by codes, so many are ordered in full precision.
-    fn to_rank_exactly(&self) -> usize {
-        self.k + (self.k / 2).max(6)
     }
 
     fn offer_owners(&self, column: &Column<'_>, row: RowNumber, similarity: f32, best: &mut Best) {

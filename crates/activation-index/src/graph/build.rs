@@ -66,7 +66,7 @@ impl<'r> Builder<'r> {
 
         let mut linked = apart.clone();
         if let Some(older) = older {
-            builder.adopt(older, &mut linked);
+            builder.adopt(older, apart, &mut linked);
         }
         let mut new: Vec<RowNumber> = (0..rows.len() as u32).filter(|&row| !linked.contains(row)).collect();
         let nothing_adopted = linked.len() == apart.len();
@@ -194,7 +194,7 @@ impl<'r> Builder<'r> {
 
     /// Takes over the lists of rows that are still there. Who was linked to a row that is gone is linked to whom that one
     /// was linked to, if the choice falls on them.
-    fn adopt(&mut self, older: Older<'_>, linked: &mut Bits) {
+    fn adopt(&mut self, older: Older<'_>, apart: &Bits, linked: &mut Bits) {
         let renumber =
             |old: RowNumber| older.renumbered.get(old as usize).copied().filter(|&new| new != NO_LINK);
         let mut room = Room::new(self.rows.stride);
@@ -211,7 +211,8 @@ impl<'r> Builder<'r> {
                 });
                 links.sort_unstable();
                 links.dedup();
-                links.retain(|&link| link != new);
+                // Whatever the older graph says: only to rows that are in this layer.
+                links.retain(|&link| link != new && self.level(link) as usize >= layer && !apart.contains(link));
                 self.set_best(layer, new, &mut links, &mut room);
                 if layer == 0 && links.is_empty() {
                     break;

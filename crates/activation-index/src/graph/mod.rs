@@ -12,6 +12,9 @@ pub(crate) mod build;
 pub(crate) mod calibrate;
 pub(crate) mod search;
 
+#[cfg(test)]
+mod tests;
+
 use crate::column::{Rounded, RowNumber};
 use crate::kernel::{IntQuery, Kernel};
 use crate::vector::Query;

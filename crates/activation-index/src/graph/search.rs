@@ -117,16 +117,22 @@ impl<L: Links> Walk<'_, L> {
                 }
             });
             scratch.compared += batch.len() as u64;
+            // Likely the next to go on from, unless something better is found here.
+            if let Some(candidate) = scratch.pool.get(next + 1) {
+                self.links.prefetch(candidate.tagged & !WALKED);
+            }
             let mut first_new = usize::MAX;
             self.rows.scores(probe, &batch, &mut products, |row, score| {
-                if let Some(at) = scratch.offer(row, score, width) {
-                    first_new = first_new.min(at);
+                if let Some(at) = scratch.offer(row, score, width)
+                    && at < first_new
+                {
+                    first_new = at;
+                    if at <= next {
+                        self.links.prefetch(row);
+                    }
                 }
             });
             next = first_new.min(next + 1);
-            if let Some(candidate) = scratch.pool.get(next) {
-                self.links.prefetch(candidate.tagged & !WALKED);
-            }
         }
         scratch.products = products;
         scratch.batch = batch;
