@@ -89,6 +89,10 @@ impl Catalogue for FaultyCatalogue {
         self.inner.changes_since(seq)
     }
 
+    fn last_change(&self) -> Result<u64> {
+        self.inner.last_change()
+    }
+
     fn forget(&self, hash: &ContentHash) -> Result<()> {
         self.inner.forget(hash)
     }

@@ -3,6 +3,7 @@
 //! Writes only into a directory that is new, empty, or was being laid out by a process that died.
 
 use crate::error::{Error, Result};
+use crate::hash::ContentHash;
 use crate::objects::Locks;
 use crate::objects::sync_dir;
 use std::ffi::OsStr;
@@ -15,15 +16,18 @@ const FORMAT: i64 = 1;
 const MARKER: &str = "STORE";
 const MAGIC: &str = "omnimind memory-store";
 pub(crate) const CATALOGUE: &str = "catalogue.sqlite3";
+/// Where an index that is derived from the store may be kept.
+pub(crate) const INDEX: &str = "index";
 const LOCKS: &str = "locks";
 
 /// Names that a directory may hold in which a layout was begun. `lost+found` is what a fresh file system has.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     MARKER,
     LOCKS,
     "objects",
     "tmp",
     "quarantine",
+    INDEX,
     CATALOGUE,
     // While the catalogue is being made, before it has a write-ahead log.
     "catalogue.sqlite3-journal",
@@ -32,11 +36,21 @@ const OURS: [&str; 10] = [
     "lost+found",
 ];
 
-/// Whether a directory is a store, could become one, or is neither (an error).
-pub(crate) fn recognise(dir: &Path) -> Result<bool> {
+/// What tells a store from all others.
+pub(crate) type Identity = [u8; 32];
+
+/// What the marker of a store says, of a format that is known.
+#[derive(Debug)]
+pub(crate) struct Marker {
+    /// None in a store that was made before there were identities.
+    pub(crate) identity: Option<Identity>,
+}
+
+/// The marker of a store; `None` if the directory could become one. That it is neither is an error.
+pub(crate) fn recognise(dir: &Path) -> Result<Option<Marker>> {
     let marker = dir.join(MARKER);
     match File::open(&marker) {
-        Ok(file) => return read_marker(&marker, file).map(|()| true),
+        Ok(file) => return read_marker(&marker, file).map(Some),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
             return Err(Error::NotADirectory { path: dir.into() });
@@ -45,7 +59,7 @@ pub(crate) fn recognise(dir: &Path) -> Result<bool> {
     }
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
             return Err(Error::NotADirectory { path: dir.into() });
         }
@@ -58,7 +72,7 @@ pub(crate) fn recognise(dir: &Path) -> Result<bool> {
             return Err(Error::ForeignDirectory { path: dir.into(), found });
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Makes the directories that a store consists of. Returns where its locks are.
@@ -100,12 +114,32 @@ pub(crate) fn complete(dir: &Path, locks: &Locks) -> Result<()> {
     sync_dir(dir)
 }
 
-/// The last act of laying out: from now on the directory is a store.
-pub(crate) fn mark(dir: &Path) -> Result<()> {
+/// The identity of a store; one that has none is given `new()`.
+pub(crate) fn identify(
+    dir: &Path,
+    locks: &Locks,
+    new: impl FnOnce() -> Result<Identity>,
+) -> Result<Identity> {
+    let known = || recognise(dir).map(|marker| marker.and_then(|marker| marker.identity));
+    if let Some(identity) = known()? {
+        return Ok(identity);
+    }
+    let _gate = locks.shut_gate()?;
+    // Another process may have been first.
+    if let Some(identity) = known()? {
+        return Ok(identity);
+    }
+    let identity = new()?;
+    mark(dir, &identity)?;
+    Ok(identity)
+}
+
+/// The last act of laying out: from now on the directory is a store. Call it with the gate shut.
+pub(crate) fn mark(dir: &Path, identity: &Identity) -> Result<()> {
     let (temporary, marker) = (dir.join("tmp").join(MARKER), dir.join(MARKER));
     let write = || {
         let mut file = File::create(&temporary)?;
-        writeln!(file, "{MAGIC}\nformat {FORMAT}")?;
+        writeln!(file, "{MAGIC}\nformat {FORMAT}\nid {}", ContentHash::from_bytes(*identity))?;
         file.sync_all()?;
         fs::rename(&temporary, &marker)
     };
@@ -118,7 +152,7 @@ pub(crate) fn mark(dir: &Path) -> Result<()> {
     }
 }
 
-fn read_marker(path: &Path, file: File) -> Result<()> {
+fn read_marker(path: &Path, file: File) -> Result<Marker> {
     let mut text = String::new();
     let damaged = |reason: &str| {
         let source = io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
@@ -131,7 +165,12 @@ fn read_marker(path: &Path, file: File) -> Result<()> {
     }
     let format = lines.next().and_then(|line| line.strip_prefix("format ")?.parse::<i64>().ok());
     match format {
-        Some(1..=FORMAT) => Ok(()),
+        Some(1..=FORMAT) => {
+            // An identity that cannot be read is replaced: nothing depends on it but what can be made again.
+            let identity =
+                lines.next().and_then(|line| line.strip_prefix("id ")?.parse::<ContentHash>().ok());
+            Ok(Marker { identity: identity.map(|id| *id.as_bytes()) })
+        }
         Some(found) if found > FORMAT => {
             Err(Error::NewerStore { path: path.into(), found, supported: FORMAT })
         }

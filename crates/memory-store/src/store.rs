@@ -6,13 +6,13 @@ use crate::changes::Change;
 use crate::error::{Error, Result};
 use crate::gc::{self, GcReport};
 use crate::hash::{ContentHash, ObjectRef, prefix_range};
-use crate::layout;
+use crate::layout::{self, Identity};
 use crate::memory::{Committed, Filter, Memory, MemorySummary, Trace, Via, check_context};
 use crate::objects::{FileObjects, Locks, ObjectStore};
 use crate::read::VerifiedReader;
 use crate::stats::Stats;
 use crate::verify::{self, VerifyReport};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,16 @@ pub struct Store {
 pub(crate) struct Inner {
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) catalogue: Arc<dyn Catalogue>,
+    home: Option<Home>,
+}
+
+/// Where an embedded store is, and what tells it from others.
+#[derive(Debug)]
+struct Home {
+    dir: PathBuf,
+    index: PathBuf,
+    options: Options,
+    identity: Option<Identity>,
 }
 
 impl Store {
@@ -68,8 +78,25 @@ impl Store {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(dir: impl AsRef<Path>, options: &Options) -> Result<Self> {
-        let (objects, catalogue) = Self::parts(dir.as_ref(), options)?;
-        Ok(Self::over(Arc::new(objects), Arc::new(catalogue)))
+        let dir = dir.as_ref();
+        let (objects, catalogue) = Self::parts(dir, options)?;
+        // A store that cannot be written into goes without.
+        let identity = layout::identify(dir, objects.locks(), SqliteCatalogue::random_identity).ok();
+        let home =
+            Home { dir: dir.into(), index: dir.join(layout::INDEX), options: options.clone(), identity };
+        Ok(Self::made_of(Arc::new(objects), Arc::new(catalogue), Some(home)))
+    }
+
+    /// The same store with connections of its own, so that long reading through one does not hold up the other. A store
+    /// that is composed of other parts shares them.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn another(&self) -> Result<Self> {
+        match &self.inner.home {
+            Some(home) => Self::open_with(&home.dir, &home.options),
+            None => Ok(self.clone()),
+        }
     }
 
     /// The parts of the embedded store in a directory, for callers that put something between.
@@ -78,7 +105,7 @@ impl Store {
     /// As [`open`](Self::open).
     pub fn parts(dir: &Path, options: &Options) -> Result<(FileObjects, SqliteCatalogue)> {
         let file = dir.join(layout::CATALOGUE);
-        if layout::recognise(dir)? {
+        if layout::recognise(dir)?.is_some() {
             let locks = Locks::new(&layout::locks_dir(dir)?, options.patience);
             layout::complete(dir, &locks)?;
             let catalogue = SqliteCatalogue::open(&file, options.patience)?;
@@ -87,11 +114,11 @@ impl Store {
         let locks = Locks::new(&layout::begin(dir)?, options.patience);
         layout::complete(dir, &locks)?;
         let gate = locks.shut_gate()?;
-        let catalogue = if layout::recognise(dir)? {
+        let catalogue = if layout::recognise(dir)?.is_some() {
             SqliteCatalogue::open(&file, options.patience)?
         } else {
             let catalogue = SqliteCatalogue::create(&file, options.patience)?;
-            layout::mark(dir)?;
+            layout::mark(dir, &SqliteCatalogue::random_identity()?)?;
             catalogue
         };
         drop(gate);
@@ -101,7 +128,25 @@ impl Store {
     /// A store composed of other parts.
     #[must_use]
     pub fn over(objects: Arc<dyn ObjectStore>, catalogue: Arc<dyn Catalogue>) -> Self {
-        Self { inner: Arc::new(Inner { objects, catalogue }) }
+        Self::made_of(objects, catalogue, None)
+    }
+
+    fn made_of(objects: Arc<dyn ObjectStore>, catalogue: Arc<dyn Catalogue>, home: Option<Home>) -> Self {
+        Self { inner: Arc::new(Inner { objects, catalogue, home }) }
+    }
+
+    /// What tells this store from all others: random, made once. None for a store that is composed of other parts, and for one
+    /// that was made before stores had an identity and cannot be written into.
+    #[must_use]
+    pub fn identity(&self) -> Option<[u8; 32]> {
+        self.inner.home.as_ref()?.identity
+    }
+
+    /// The directory in which an index that is derived from this store may be kept; it need not exist. The store itself never
+    /// looks into it. None for a store that is composed of other parts.
+    #[must_use]
+    pub fn index_dir(&self) -> Option<&Path> {
+        self.inner.home.as_ref().map(|home| home.index.as_path())
     }
 
     /// Begins a batch.
@@ -200,6 +245,15 @@ impl Store {
     /// If the catalogue cannot be read.
     pub fn changes_since(&self, seq: u64) -> Result<(Vec<Change>, u64)> {
         self.inner.catalogue.changes_since(seq)
+    }
+
+    /// The number of the last change, as [`changes_since`](Self::changes_since) gives it: there is news exactly if it is not the
+    /// number that was given last. Takes microseconds.
+    ///
+    /// # Errors
+    /// If the catalogue cannot be read.
+    pub fn last_change(&self) -> Result<u64> {
+        self.inner.catalogue.last_change()
     }
 
     /// Removes a memory from the catalogue, durably. Its objects stay until [`gc`](Self::gc).

@@ -55,6 +55,9 @@ pub trait Catalogue: fmt::Debug + Send + Sync {
     /// The changes after number `seq`, in order, and the last number.
     fn changes_since(&self, seq: u64) -> Result<(Vec<Change>, u64)>;
 
+    /// The number of the last change; 0 if there was none. Asked before every search, so it should be quick.
+    fn last_change(&self) -> Result<u64>;
+
     /// Removes a memory. [`crate::Error::UnknownMemory`].
     fn forget(&self, hash: &ContentHash) -> Result<()>;
 

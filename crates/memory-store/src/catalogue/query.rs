@@ -149,6 +149,13 @@ fn trace(row: &Row<'_>, memory: &ContentHash) -> Result<Option<Trace>, Failure> 
     Ok(Via::from_name(&via).map(|via| Trace { context: text(row, 0).unwrap_or_default(), first_at, via }))
 }
 
+pub(super) fn last_change(tx: &Transaction<'_>) -> Result<u64, Failure> {
+    // The highest number ever given: the record itself may be empty after a collection.
+    let mut statement = tx.prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'change'")?;
+    let last: Option<i64> = statement.query_row([], |row| row.get(0)).optional()?;
+    Ok(last.unwrap_or_default() as u64)
+}
+
 pub(super) fn changes_since(tx: &Transaction<'_>, seq: u64) -> Result<(Vec<Change>, u64), Failure> {
     let span = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'change'), 0), \
                 coalesce((SELECT min(seq) FROM change), 1)";

@@ -74,6 +74,13 @@ impl SqliteCatalogue {
         Self::open(path, patience)
     }
 
+    /// 32 random bytes, from the system's randomness.
+    pub(crate) fn random_identity() -> Result<[u8; 32]> {
+        let random =
+            || Connection::open_in_memory()?.query_row("SELECT randomblob(32)", [], |row| row.get(0));
+        random().map_err(|e| Error::Catalogue { action: "make an identity", source: Box::new(e) })
+    }
+
     /// Runs one writing transaction, durable when this returns.
     fn write<T>(
         &self,
@@ -184,6 +191,10 @@ impl Catalogue for SqliteCatalogue {
 
     fn changes_since(&self, seq: u64) -> Result<(Vec<Change>, u64)> {
         self.read("read changes", |tx| query::changes_since(tx, seq))
+    }
+
+    fn last_change(&self) -> Result<u64> {
+        self.read("read changes", query::last_change)
     }
 
     fn forget(&self, hash: &ContentHash) -> Result<()> {

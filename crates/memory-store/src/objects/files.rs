@@ -25,6 +25,10 @@ impl FileObjects {
         Self { root: root.to_path_buf(), locks }
     }
 
+    pub(crate) fn locks(&self) -> &Locks {
+        &self.locks
+    }
+
     pub(super) fn objects_dir(&self) -> PathBuf {
         self.root.join("objects")
     }
