@@ -39,11 +39,25 @@ pub struct CompactOptions {
     /// From so many distinct signatures of a dimension on, they get a graph; 4,096 if not said. Below, a scan takes less time
     /// than the graph's making would ever save.
     pub graph_from: usize,
+    /// Who links the graph.
+    pub linked_by: LinkedBy,
+}
+
+/// Who links a graph.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkedBy {
+    /// This crate, which also grows a graph that is there already.
+    #[default]
+    Us,
+    /// The crate `hnsw_rs`, anew each time, on all cores; to compare with.
+    #[cfg(feature = "hnsw_rs")]
+    HnswRs,
 }
 
 impl Default for CompactOptions {
     fn default() -> Self {
-        Self { threads: None, graph_from: 4096 }
+        Self { threads: None, graph_from: 4096, linked_by: LinkedBy::Us }
     }
 }
 
@@ -58,6 +72,12 @@ impl CompactOptions {
     #[must_use]
     pub fn with_graph_from(self, signatures: usize) -> Self {
         Self { graph_from: signatures, ..self }
+    }
+
+    /// Graphs linked by this or by that.
+    #[must_use]
+    pub fn with_linked_by(self, linked_by: LinkedBy) -> Self {
+        Self { linked_by, ..self }
     }
 }
 
@@ -362,7 +382,11 @@ impl<'i> Merge<'i> {
         let threads =
             options.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
         let rows = Rows::new(rounded, &lifts);
-        let arrays = Builder::build(rows, &column.keys, &apart, older, threads).into_arrays();
+        let arrays = match options.linked_by {
+            #[cfg(feature = "hnsw_rs")]
+            LinkedBy::HnswRs => crate::graph::hnsw_rs::build(rows),
+            LinkedBy::Us => Builder::build(rows, &column.keys, &apart, older, threads).into_arrays(),
+        };
         let calibration = calibrate(&arrays.graph(), &Rows::new(rounded, &[]), recall);
         Some((arrays, calibration))
     }

@@ -68,7 +68,7 @@ mod snapshot;
 mod trace;
 mod vector;
 
-pub use compact::{CompactOptions, CompactReport};
+pub use compact::{CompactOptions, CompactReport, LinkedBy};
 pub use config::{IndexConfig, Metric};
 pub use deja_vu::{Familiarity, Standing};
 pub use entry::{Effort, Entry, MemoryId, Neighbour, QueryFilter};

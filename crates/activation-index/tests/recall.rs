@@ -230,8 +230,7 @@ fn vectors_that_no_code_can_hold_are_found_all_the_same() {
         assert_eq!(first(&ones, effort), id(17));
         assert_eq!(first(&[-1.0; DIMENSION], effort), id(18));
         assert_eq!(first(&[1e35; DIMENSION], effort), id(17), "a query that no code can hold");
-        let nothing =
-            index.nearest_with(&[0.0; DIMENSION], 400, &QueryFilter::default(), effort).unwrap();
+        let nothing = index.nearest_with(&[0.0; DIMENSION], 400, &QueryFilter::default(), effort).unwrap();
         assert_eq!(nothing.iter().map(|n| n.id).collect::<Vec<_>>(), (0..400).map(id).collect::<Vec<_>>());
     }
     let zero = index.nearest_with(&ones, 400, &QueryFilter::default(), Effort::Exact).unwrap();
@@ -271,4 +270,22 @@ fn a_recall_of_one_is_an_exact_search() {
         let exact = index.nearest_with(&query, 10, &QueryFilter::default(), Effort::Exact);
         assert_eq!(index.nearest(&query, 10, &QueryFilter::default()), exact);
     }
+}
+
+/// `hnsw_rs` is the reference: a graph that we link is no worse to search.
+#[cfg(feature = "hnsw_rs")]
+#[test]
+fn a_graph_of_ours_is_searched_as_well_as_one_of_hnsw_rs() {
+    use activation_index::LinkedBy;
+    let mut random = Random(8);
+    let mut vectors = random.clustered(3_100);
+    let queries = vectors.split_off(3_000);
+    let recall_of = |linked_by| {
+        let mut index = filled(&vectors, Metric::Cosine);
+        index.compact(&OPTIONS().with_linked_by(linked_by)).unwrap();
+        [12, 24, 48].map(|width| recall(&index, &queries, &QueryFilter::default(), Effort::Width(width)))
+    };
+    let (ours, theirs) = (recall_of(LinkedBy::Us), recall_of(LinkedBy::HnswRs));
+    assert!(ours.iter().zip(theirs).all(|(&ours, theirs)| ours >= theirs - 0.02), "{ours:?} {theirs:?}");
+    assert!(theirs[2] > 0.9, "{theirs:?}");
 }

@@ -57,24 +57,26 @@ fn filled(dir: &Path, entries: u32) -> ActivationIndex {
 }
 
 /// Everything that an index says, in a form that can be compared.
-fn everything(index: &ActivationIndex) -> String {
+fn everything(index: &ActivationIndex) -> Vec<String> {
     let mut all: Vec<_> = index.ids().copied().collect();
     all.sort_unstable();
-    let mut text = String::new();
+    let mut said = Vec::new();
     for id in &all {
         let contexts: Vec<_> = index.contexts_of(id).expect("it is known").collect();
         let standing = index.may_recall("context 1", id).expect("it is known");
-        text += &format!("{id:?} {contexts:?} {standing:?}\n");
+        said.push(format!("{id:?} {contexts:?} {standing:?}"));
     }
     let mut everyone: Vec<_> = index.by_context("everyone").collect();
     everyone.sort_unstable();
-    text += &format!("{everyone:?}\n");
+    said.push(format!("{everyone:?}"));
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
     for n in 0..30 {
-        text +=
-            &format!("{:?}\n", index.deja_vu("context 2", &vector(n * 7), 5, now).expect("a valid query"));
+        said.push(format!(
+            "{:?}",
+            index.deja_vu("context 2", &vector(n * 7), 5, now).expect("a valid query")
+        ));
     }
-    text
+    said
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::bits::Bits;
 use crate::column::RowNumber;
 
 /// How wide the search for a new row's neighbours is; what the paper calls efConstruction.
-const WIDTH: usize = 200;
+pub(super) const WIDTH: usize = 200;
 
 /// Locks for writing lists, shared by rows whose numbers agree in the low bits.
 const LOCKS: usize = 1024;
@@ -203,6 +203,7 @@ impl<'r> Builder<'r> {
             if new == NO_LINK || linked.contains(new) || older.graph.strays.contains(&(old as u32)) {
                 continue;
             }
+            let mut lost = false;
             for layer in 0..=self.level(new) as usize {
                 links.clear();
                 older.graph.each(layer, old as u32, |neighbour| match renumber(neighbour) {
@@ -212,14 +213,14 @@ impl<'r> Builder<'r> {
                 links.sort_unstable();
                 links.dedup();
                 // Whatever the older graph says: only to rows that are in this layer.
-                links.retain(|&link| link != new && self.level(link) as usize >= layer && !apart.contains(link));
+                links.retain(|&link| {
+                    link != new && self.level(link) as usize >= layer && !apart.contains(link)
+                });
                 self.set_best(layer, new, &mut links, &mut room);
-                if layer == 0 && links.is_empty() {
-                    break;
-                }
+                lost |= layer == 0 && links.is_empty();
             }
             // A row that lost all its links is linked like a new one.
-            if !links.is_empty() {
+            if !lost {
                 linked.insert(new);
                 if self.level(new) > self.top || !linked.contains(self.entry) {
                     (self.top, self.entry) = (self.level(new), new);

@@ -6,10 +6,13 @@
 //!
 //! - [`search`]: walks a graph, finished or growing.
 //! - [`build`]: grows one, from nothing or from an older one.
+//! - `hnsw_rs`: the same by the crate of that name, to compare with.
 //! - [`calibrate`]: measures how wide a search has to be, and what it costs.
 
 pub(crate) mod build;
 pub(crate) mod calibrate;
+#[cfg(feature = "hnsw_rs")]
+pub(crate) mod hnsw_rs;
 pub(crate) mod search;
 
 #[cfg(test)]
@@ -62,6 +65,7 @@ pub(crate) struct Graph<'g> {
 }
 
 impl Links for Graph<'_> {
+    #[inline]
     fn each(&self, layer: usize, row: RowNumber, visit: impl FnMut(RowNumber)) {
         let row = row as usize;
         let list = if layer == 0 {
@@ -119,7 +123,8 @@ impl<'r> Rows<'r> {
         self.scales.len()
     }
 
-    /// Appends how alike each of `numbers` is to the probe. A number that is no row's is least alike.
+    /// Calls `visit` with how alike each of `numbers` is to the probe. A number that is no row's is left out.
+    #[inline]
     fn scores(
         &self,
         probe: &Probe,
