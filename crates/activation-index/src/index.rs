@@ -383,6 +383,11 @@ impl ActivationIndex {
         Ok(Standing::new(self.recallable(number), self.is_in_trace(number, context)))
     }
 
+    /// Whether a context was added to the trace of a memory of the snapshot since that was made.
+    pub(crate) fn was_added(&self, number: EntryNumber, context: &str) -> bool {
+        !self.added.is_empty() && self.traces.contains(number, context)
+    }
+
     pub(crate) fn is_in_trace(&self, number: EntryNumber, context: &str) -> bool {
         self.frozen.has_trace(number, context) || self.traces.contains(number, context)
     }

@@ -19,14 +19,27 @@ use crate::vector::{Query, similarity};
 const SAMPLE: usize = 256;
 
 /// The way through a snapshot.
-#[derive(Debug, Clone, PartialEq)]
-enum Way {
+#[derive(Debug, Clone, Copy)]
+enum Way<'i> {
     /// Every row.
     Scan,
     /// The rows of these memories.
-    List(Vec<EntryNumber>),
+    List(List<'i>),
     /// The graph, with so many candidates.
     Walk { width: usize },
+}
+
+/// Memories that a part of the filter admits: those of the snapshot, and what was added to them since.
+#[derive(Debug, Clone, Copy)]
+struct List<'i> {
+    then: &'i [EntryNumber],
+    since: &'i [EntryNumber],
+}
+
+impl List<'_> {
+    fn len(&self) -> usize {
+        self.then.len() + self.since.len()
+    }
 }
 
 impl ActivationIndex {
@@ -59,7 +72,8 @@ impl ActivationIndex {
         let frozen_kind = filter.kind.as_deref().and_then(kind_in);
         // Nothing in the snapshot has a type that it does not know.
         let frozen = frozen.filter(|_| filter.kind.is_none() || frozen_kind.is_some());
-        let search = Search { index: self, query: &query, k, filter, frozen_kind };
+        let of_context = filter.context.as_deref().map(|context| self.members(context));
+        let search = Search { index: self, query: &query, k, filter, frozen_kind, of_context };
         let mut best = match fresh {
             Some(column) => search.fresh(column)?,
             None => Best::new(k, frozen.map_or(0, |column| column.signatures())),
@@ -70,6 +84,14 @@ impl ActivationIndex {
             }
         }
         Ok(best.into_sorted())
+    }
+
+    fn members(&self, context: &str) -> List<'_> {
+        let in_snapshot = self
+            .frozen
+            .snapshot()
+            .and_then(|s| s.find_context(context).map(|number| s.members_of_context(number)));
+        List { then: in_snapshot.unwrap_or_default(), since: self.traces.members(context) }
     }
 
     fn dimensions(&self) -> Vec<usize> {
@@ -93,6 +115,8 @@ struct Search<'i> {
     filter: &'i QueryFilter,
     /// The number that the snapshot gives the type that the filter asks for, if it asks for one.
     frozen_kind: Option<u32>,
+    /// The memories in the context that the filter asks for, if it asks for one.
+    of_context: Option<List<'i>>,
 }
 
 impl Search<'_> {
@@ -125,7 +149,7 @@ impl Search<'_> {
     fn frozen(&self, column: Column<'_>, effort: Effort) -> Result<Best, IndexError> {
         match self.way(&column, effort) {
             Way::Scan => self.among(&column, Among::All),
-            Way::List(numbers) => self.among(&column, Among::These(&self.rows_of(&column, &numbers))),
+            Way::List(list) => self.among(&column, Among::These(&self.rows_of(&column, list))),
             Way::Walk { width } => match column.graph() {
                 Some((graph, _)) => self.walk(&column, &graph, width),
                 None => self.among(&column, Among::All),
@@ -134,7 +158,7 @@ impl Search<'_> {
     }
 
     /// Decides by cost, in nanoseconds.
-    fn way(&self, column: &Column<'_>, effort: Effort) -> Way {
+    fn way(&self, column: &Column<'_>, effort: Effort) -> Way<'_> {
         let list = self.shortest_list();
         let graph = column.graph().filter(|_| {
             // Where codes say nothing there is nothing to walk by.
@@ -170,24 +194,22 @@ impl Search<'_> {
     }
 
     /// The memories of the snapshot that the filter's context or type admits, whichever are fewer.
-    fn shortest_list(&self) -> Option<Vec<EntryNumber>> {
-        let index = self.index;
-        let snapshot = index.frozen.snapshot()?;
-        let of_kind = self.frozen_kind.map(|kind| snapshot.members_of_type(kind));
-        if let Some(context) = &self.filter.context {
-            let since =
-                index.traces.members(context).iter().copied().filter(|&number| index.frozen.holds(number));
-            let of_context: Vec<_> = index.frozen.members(context).chain(since).collect();
-            if of_kind.is_none_or(|of_kind| of_context.len() <= of_kind.len()) {
-                return Some(of_context);
-            }
-        }
-        of_kind.map(<[EntryNumber]>::to_vec)
+    fn shortest_list(&self) -> Option<List<'_>> {
+        let snapshot = self.index.frozen.snapshot()?;
+        let of_kind = self.frozen_kind.map(|kind| List { then: snapshot.members_of_type(kind), since: &[] });
+        let of_context = self.filter.context.as_ref().map(|context| List {
+            then: snapshot
+                .find_context(context)
+                .map_or(&[][..], |context| snapshot.members_of_context(context)),
+            since: index.traces.members(context),
+        });
+        of_kind.into_iter().chain(of_context).min_by_key(List::len)
     }
 
-    fn rows_of(&self, column: &Column<'_>, numbers: &[EntryNumber]) -> Vec<RowNumber> {
+    fn rows_of(&self, column: &Column<'_>, list: List<'_>) -> Vec<RowNumber> {
         let Some(snapshot) = self.index.frozen.snapshot() else { return Vec::new() };
-        let places = numbers.iter().filter(|&&number| self.admits(number)).filter_map(|&n| snapshot.place(n));
+        let numbers = list.then.iter().chain(list.since).filter(|&&number| self.admits(number));
+        let places = numbers.filter_map(|&number| snapshot.place(number));
         let mut rows: Vec<_> =
             places.filter(|&(dimension, _)| dimension == column.dimension()).map(|(_, row)| row).collect();
         rows.sort_unstable();
@@ -300,6 +322,10 @@ impl Search<'_> {
         self.index.frozen.holds(number)
             && self.filter.recallable.is_none_or(|recallable| recallable == snapshot.recallable(number))
             && self.frozen_kind.is_none_or(|kind| snapshot.type_of(number) == Some(kind))
-            && self.filter.context.as_ref().is_none_or(|context| self.index.is_in_trace(number, context))
+            && self.filter.context.as_ref().is_none_or(|context| {
+                // The snapshot's members are ascending.
+                self.of_context.is_some_and(|members| members.then.binary_search(&number).is_ok())
+                    || self.index.was_added(number, context)
+            })
     }
 }
