@@ -42,6 +42,7 @@
 //! | `frozen` | a snapshot, and what of it is gone since |
 //! | [`compact`] | making the next snapshot |
 //! | `directory` | the files of an index, and who may write them |
+//! | [`stats`] | how much an index holds, and how it is searched |
 //! | [`deja_vu`] | what an answer to "is this familiar?" says |
 //! | [`config`] | how similarity is measured, from where on it is familiar, and how sure a search has to be |
 //!
@@ -65,6 +66,7 @@ mod kernel;
 mod scan;
 mod search;
 mod snapshot;
+pub mod stats;
 mod trace;
 mod vector;
 
@@ -73,7 +75,8 @@ pub use config::{IndexConfig, Metric};
 pub use deja_vu::{Familiarity, Standing};
 pub use entry::{Effort, Entry, MemoryId, Neighbour, QueryFilter};
 pub use error::{IndexError, Role};
-pub use index::{ActivationIndex, ColumnStats, GraphStats, IndexStats, Opening};
+pub use index::{ActivationIndex, Opening};
+pub use stats::{ColumnStats, GraphStats, IndexStats};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

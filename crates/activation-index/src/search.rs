@@ -197,13 +197,7 @@ impl Search<'_> {
     fn shortest_list(&self) -> Option<List<'_>> {
         let snapshot = self.index.frozen.snapshot()?;
         let of_kind = self.frozen_kind.map(|kind| List { then: snapshot.members_of_type(kind), since: &[] });
-        let of_context = self.filter.context.as_ref().map(|context| List {
-            then: snapshot
-                .find_context(context)
-                .map_or(&[][..], |context| snapshot.members_of_context(context)),
-            since: index.traces.members(context),
-        });
-        of_kind.into_iter().chain(of_context).min_by_key(List::len)
+        of_kind.into_iter().chain(self.of_context).min_by_key(List::len)
     }
 
     fn rows_of(&self, column: &Column<'_>, list: List<'_>) -> Vec<RowNumber> {
