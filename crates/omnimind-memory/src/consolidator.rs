@@ -7,14 +7,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use activation_index::IndexConfig;
+use activation_index::{CompactOptions, IndexConfig};
 use encrypted_unconscious::Recipient;
 use gpu_probe::{DeviceMemory, Watermark, WatermarkConfig};
 use memory_store::{Stats, Store};
 use softhair_compress::{Codec, Policy};
 use topic_classifier::{Classifier, ClassifierConfig};
 
-use crate::{Error, Result, deja_vu::Follower};
+use crate::{Compaction, Error, Result, follower::Source, index::SharedIndex};
 
 /// Consolidates instead of deleting: moves items out of VRAM into a durable store, finds them again, brings them back.
 ///
@@ -28,7 +28,8 @@ pub struct Consolidator {
     pub(crate) policy: Policy,
     pub(crate) keyholder: Option<Recipient>,
     pub(crate) watermark: Mutex<Watermark>,
-    pub(crate) follower: Mutex<Follower>,
+    pub(crate) index: Arc<SharedIndex>,
+    pub(crate) compaction: Compaction,
 }
 
 impl Consolidator {
@@ -77,6 +78,8 @@ pub struct Builder {
     keyholder: Option<Recipient>,
     watermark: WatermarkConfig,
     index: IndexConfig,
+    compaction: Compaction,
+    compact_options: CompactOptions,
 }
 
 impl Builder {
@@ -134,6 +137,19 @@ impl Builder {
         self
     }
 
+    /// Who makes new snapshots of the index; a thread in the background if not said.
+    pub fn compaction(mut self, compaction: Compaction) -> Self {
+        self.compaction = compaction;
+        self
+    }
+
+    /// How snapshots of the index are made: with how many threads, and from how many signatures on they are searched by graph.
+    /// All cores and 4,096 if not said.
+    pub fn compact_options(mut self, options: CompactOptions) -> Self {
+        self.compact_options = options;
+        self
+    }
+
     /// Opens the store.
     ///
     /// # Errors
@@ -144,13 +160,16 @@ impl Builder {
             Some(classifier) => classifier,
             None => Classifier::new(ClassifierConfig::default())?,
         };
-        let follower = Follower::new(self.index)?;
+        self.index.validate()?;
         let store = match (self.store, self.dir) {
             (Some(store), _) => store,
             (None, Some(dir)) => Store::open(dir)?,
             (None, None) => return Err(Error::NoStore),
         };
+        let source = Source { store: store.clone(), config: self.index, options: self.compact_options };
         Ok(Consolidator {
+            index: Arc::new(SharedIndex::new(source)?),
+            compaction: self.compaction,
             store,
             gpu: self.gpu,
             device: self.device,
@@ -159,7 +178,6 @@ impl Builder {
             policy: self.policy,
             keyholder: self.keyholder,
             watermark: Mutex::new(Watermark::new(self.watermark)),
-            follower: Mutex::new(follower),
         })
     }
 }

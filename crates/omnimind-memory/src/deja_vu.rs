@@ -1,16 +1,13 @@
 //! What a query resembles (R26), over the memories of all processes that use the store. Similarity and traces are
-//! computed by `activation-index`; this keeps its index in step with the store and translates names.
+//! computed by `activation-index`; this asks an index that is in step with the store, and translates names.
 
-use std::{
-    sync::PoisonError,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use activation_index::{ActivationIndex, Entry, IndexConfig, IndexError};
-use memory_store::{Change, ContentHash, MemorySummary, Store, Trace};
+use activation_index::{ActivationIndex, Entry, QueryFilter};
+use memory_store::ContentHash;
 use serde::{Serialize, Serializer};
 
-use crate::{Consolidator, Item, ProcessContext, Result};
+use crate::{Compaction, Consolidator, Item, ProcessContext, Result};
 
 /// A memory that a query resembles.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -48,9 +45,25 @@ impl Consolidator {
     /// # Errors
     /// If the query is empty, not finite or has a dimension that no signature has, or if the catalogue cannot be read.
     pub fn deja_vu(&self, context: &ProcessContext, query: &[f32], k: usize) -> Result<Vec<Familiarity>> {
-        let mut follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
-        follower.catch_up(&self.store)?;
-        let found = follower.index.deja_vu(context.as_str(), query, k, SystemTime::now())?;
+        self.deja_vu_among(&QueryFilter::default(), context, query, k)
+    }
+
+    /// [`deja_vu`](Self::deja_vu) among the memories that `filter` admits: of one process context, of one layer, of one type (R27).
+    ///
+    /// # Errors
+    /// As [`deja_vu`](Self::deja_vu).
+    pub fn deja_vu_among(
+        &self,
+        filter: &QueryFilter,
+        context: &ProcessContext,
+        query: &[f32],
+        k: usize,
+    ) -> Result<Vec<Familiarity>> {
+        let now = SystemTime::now();
+        let found = self.index.ask(|index| index.deja_vu_among(filter, context.as_str(), query, k, now))?;
+        if self.compaction == Compaction::InBackground {
+            self.index.compact_if_due();
+        }
         Ok(found.into_iter().map(Familiarity::from).collect())
     }
 
@@ -59,81 +72,15 @@ impl Consolidator {
     /// # Errors
     /// If the catalogue cannot be read.
     pub fn traced_by(&self, context: &ProcessContext) -> Result<Vec<ContentHash>> {
-        let mut follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
-        follower.catch_up(&self.store)?;
-        Ok(follower.index.by_context(context.as_str()).copied().map(ContentHash::from_bytes).collect())
+        self.index.ask(|index| {
+            Ok(index.by_context(context.as_str()).copied().map(ContentHash::from_bytes).collect())
+        })
     }
 
     /// Whether the index would take the item's signature, asked before anything is stored.
     pub(crate) fn check_signature(&self, item: &Item<'_>) -> Result<()> {
-        let config = *self.follower.lock().unwrap_or_else(PoisonError::into_inner).index.config();
         let entry = Entry { signature: item.signature.clone(), ..Entry::new([0; 32], "", UNIX_EPOCH) };
-        ActivationIndex::new(config)?.insert(entry)?;
-        Ok(())
-    }
-}
-
-/// An index that follows what all processes do to a store.
-#[derive(Debug)]
-pub(crate) struct Follower {
-    index: ActivationIndex,
-    seen: u64,
-}
-
-impl Follower {
-    pub(crate) fn new(config: IndexConfig) -> Result<Self> {
-        Ok(Self { index: ActivationIndex::new(config)?, seen: 0 })
-    }
-
-    /// Applies what happened since the last time. A change that cannot be applied is asked for again the next time.
-    fn catch_up(&mut self, store: &Store) -> Result<()> {
-        let (changes, seen) = store.changes_since(self.seen)?;
-        for change in changes {
-            self.apply(change)?;
-        }
-        self.seen = seen;
-        Ok(())
-    }
-
-    fn apply(&mut self, change: Change) -> Result<()> {
-        match change {
-            Change::Added { memory, signature, traces } => self.add(&memory, signature, traces),
-            Change::Traced { content_hash, trace } => {
-                match self.index.add_trace(content_hash.as_bytes(), &trace.context) {
-                    // Forgotten since; the change that says so follows.
-                    Ok(_) | Err(IndexError::UnknownMemory { .. }) => Ok(()),
-                    Err(error) => Err(error.into()),
-                }
-            }
-            Change::Forgotten { content_hash } => {
-                self.index.remove(content_hash.as_bytes());
-                Ok(())
-            }
-            Change::Reset => {
-                self.index = ActivationIndex::new(*self.index.config())?;
-                Ok(())
-            }
-            // Nothing that this version knows of happens otherwise.
-            _ => Ok(()),
-        }
-    }
-
-    fn add(&mut self, memory: &MemorySummary, signature: Option<Vec<f32>>, traces: Vec<Trace>) -> Result<()> {
-        let mut entry = Entry {
-            recallable: !memory.sealed,
-            contexts: traces.into_iter().map(|trace| trace.context).collect(),
-            signature,
-            ..Entry::new(
-                *memory.content_hash.as_bytes(),
-                &memory.kind,
-                UNIX_EPOCH + Duration::from_millis(memory.stored_at),
-            )
-        };
-        // A signature that this metric cannot compare was stored under another one: the memory then takes part in traces only.
-        if self.index.insert(entry.clone()).is_err() {
-            entry.signature = None;
-            self.index.insert(entry)?;
-        }
+        ActivationIndex::new(self.index.source.config)?.insert(entry)?;
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use activation_index::IndexError;
 use memory_store::ContentHash;
 
 use crate::StillHeld;
@@ -140,9 +141,15 @@ pub enum Error {
     /// The classifier's configuration makes no sense.
     #[error(transparent)]
     Classifier(#[from] topic_classifier::ClassifierError),
-    /// The index refused a query or a signature.
+    /// No snapshot of the index can be made, because there is nowhere to keep it.
+    #[error("the index cannot be kept: {reason}")]
+    IndexNotKept {
+        /// Why not.
+        reason: String,
+    },
+    /// The index refused a query or a signature, or its snapshot could not be made.
     #[error(transparent)]
-    Index(#[from] activation_index::IndexError),
+    Index(#[from] IndexError),
 }
 
 /// The kind of an error, for exit codes.
@@ -166,7 +173,9 @@ impl Error {
         match self {
             Self::Store(error) if error.is_not_found() => ErrorClass::NotFound,
             Self::Store(error) if error.is_damage() => ErrorClass::Damaged,
-            Self::Damaged { .. } | Self::StillDamaged(_) => ErrorClass::Damaged,
+            Self::Damaged { .. }
+            | Self::StillDamaged(_)
+            | Self::Index(IndexError::SnapshotDamaged { .. }) => ErrorClass::Damaged,
             Self::Sealed { .. } => ErrorClass::Refused,
             Self::NotUndone { source, .. } => source.class(),
             _ => ErrorClass::Failed,

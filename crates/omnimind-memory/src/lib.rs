@@ -41,18 +41,24 @@
 //! | `sealed` | what was born of a failure, encrypted without ever lying open on disk |
 //! | `content` | what makes two memories the same one |
 //! | `deja_vu` | what a query resembles, across processes |
+//! | `follower`, `index` | an index that is in step with the store, shared by threads |
+//! | `compaction`, `index_care` | when its next snapshot is made; whether it holds what the store holds |
 //! | `reactivate`, `on_device` | bringing back into host memory, as a stream, into VRAM |
 //! | `outcome`, `error` | what came of it |
 //!
 //! There is no algorithm here: how tensors are compressed, where bytes are kept, what is traumatic and who may recall
 //! what is decided in the crates that this one composes, whose types it re-exports where its own interface needs them.
 
+mod compaction;
 mod consolidate;
 mod consolidator;
 mod content;
 mod context;
 mod deja_vu;
 mod error;
+mod follower;
+mod index;
+mod index_care;
 mod item;
 mod lanes;
 mod on_device;
@@ -63,18 +69,24 @@ mod rehearsal;
 mod sealed;
 mod source;
 
+pub use compaction::Compaction;
 pub use consolidator::{Builder, Consolidator};
 pub use content::DOMAIN as CONTENT_HASH_DOMAIN;
 pub use context::{MAX_CONTEXT_BYTES, ProcessContext};
 pub use deja_vu::Familiarity;
 pub use error::{Error, ErrorClass, Result};
+pub use follower::IndexNotice;
+pub use index_care::IndexCheck;
 pub use item::{Item, MAX_TENSOR_NAME_BYTES, NamedTensor, TensorData};
 pub use on_device::{DeviceTensor, ReactivatedOnDevice};
 pub use outcome::{Consolidated, Failed, Outcome, StillHeld};
 pub use pressure::Pressure;
 pub use reactivate::{OwnedTensor, Reactivated, TensorStream, TraceWarning};
 
-pub use activation_index::{IndexConfig, Metric};
+pub use activation_index::{
+    ColumnStats, CompactOptions, CompactReport, GraphStats, IndexConfig, IndexError, IndexStats, Metric,
+    QueryFilter,
+};
 pub use encrypted_unconscious::Recipient;
 pub use gpu_probe::{Allocation, DeviceMemory, GpuProbe, NoGpu, SimulatedGpu, WatermarkConfig, detect};
 pub use memory_store::{
