@@ -63,6 +63,11 @@ pub(crate) enum Verb {
     Verify(Verify),
     /// Free the space that no memory uses
     Gc,
+    /// The index that deja-vu searches
+    Index {
+        #[command(subcommand)]
+        verb: IndexVerb,
+    },
     /// What was consolidated, and what it saved
     Stats,
     /// What the GPU has, and who holds it
@@ -176,6 +181,15 @@ pub(crate) struct DejaVu {
     /// How many answers
     #[arg(short, value_name = "K", default_value_t = 5)]
     pub(crate) k: usize,
+    /// Only what this context has in its trace
+    #[arg(long, value_name = "CONTEXT")]
+    pub(crate) traced_by: Option<ProcessContext>,
+    /// Only this layer: preconscious or unconscious
+    #[arg(long)]
+    pub(crate) layer: Option<Layer>,
+    /// Only this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -198,6 +212,20 @@ pub(crate) struct Verify {
     /// Move damaged objects aside, and say which memories they belonged to
     #[arg(long)]
     pub(crate) repair: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IndexVerb {
+    /// How much it holds, and how it is searched
+    Stats,
+    /// Merge what is new, and return the space of what was forgotten
+    Compact,
+    /// Compare it with its check sums, and with what the store holds
+    Verify {
+        /// Build it anew from the store if anything is wrong
+        #[arg(long)]
+        repair: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

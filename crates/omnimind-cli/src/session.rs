@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use gpu_probe::{DeviceMemory, SimulatedGpu, WatermarkConfig, detect};
 use memory_store::Error as StoreError;
-use omnimind_memory::{Builder, Consolidator, ContentHash, Error, Recipient};
+use omnimind_memory::{Builder, Compaction, Consolidator, ContentHash, Error, Recipient};
 use topic_classifier::Classifier;
 
 use crate::config::{Config, Effective, GpuSource};
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, Progress};
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -55,7 +55,9 @@ impl Session {
         Ok(Consolidator::builder()
             .classifier(Classifier::new(config.classifier).map_err(Error::Classifier)?)
             .policy(config.compression.bound)
-            .index(config.index)
+            .index(config.index.index)
+            // A process that answers once and ends would never finish what it does in the background.
+            .compaction(Compaction::OnRequest)
             .device(config.gpu.device)
             .watermark(watermark))
     }
@@ -76,6 +78,20 @@ impl Session {
             return Ok(None);
         }
         Recipient::load(keyholder).map(Some).map_err(|error| refuse(error.to_string()))
+    }
+
+    /// Says what happened to the index on the way.
+    pub(crate) fn tell_notices(&self, consolidator: &Consolidator) {
+        for notice in consolidator.index_notices() {
+            self.output.note(notice);
+        }
+    }
+
+    /// Shows that something takes its time, until it is dropped.
+    pub(crate) fn working(&self, on: &str) -> Progress {
+        let progress = self.output.progress(1);
+        progress.begin(on);
+        progress
     }
 
     fn is_default(&self, key: &str) -> bool {

@@ -34,7 +34,7 @@ impl Layers {
             .map_err(|error| ConfigError::Value { reason: format!("the defaults: {error}") })?;
         let mut flat = BTreeMap::new();
         flatten("", defaults, &mut |key, value| {
-            flat.insert(key, (value, "default".to_owned()));
+            flat.insert(key, (as_written(value), "default".to_owned()));
         });
         Ok(Self(flat))
     }
@@ -180,6 +180,16 @@ impl Layers {
         let beside: Vec<_> = self.0.keys().filter(|known| is_below(known, table_of_key)).cloned().collect();
         let all = if beside.is_empty() { self.0.keys().cloned().collect() } else { beside };
         format!("there are {}", all.join(", "))
+    }
+}
+
+/// A default that its crate keeps as f32 in the digits that somebody would write: 0.99, not 0.9900000095367432.
+fn as_written(value: Value) -> Value {
+    match value {
+        Value::Float(wide) if f64::from(wide as f32).to_bits() == wide.to_bits() => {
+            Value::Float((wide as f32).to_string().parse().unwrap_or(wide))
+        }
+        value => value,
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Config {
     pub(crate) store: StoreTable,
     pub(crate) compression: CompressionTable,
     pub(crate) classifier: ClassifierConfig,
-    pub(crate) index: IndexConfig,
+    pub(crate) index: IndexTable,
     pub(crate) gpu: GpuTable,
     pub(crate) unconscious: UnconsciousTable,
 }
@@ -44,6 +44,15 @@ pub(crate) struct CompressionTable {
     /// The error bound where none is asked for.
     #[serde(with = "bound")]
     pub(crate) bound: Policy,
+}
+
+/// `[index]`. Unknown keys are refused where layers are laid on top of each other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct IndexTable {
+    #[serde(flatten)]
+    pub(crate) index: IndexConfig,
+    /// Whether `deja-vu` compacts the index when it is due.
+    pub(crate) auto_compact: bool,
 }
 
 /// `[gpu]`
@@ -119,7 +128,7 @@ impl Surroundings {
             store: StoreTable { dir: self.directory("XDG_DATA_HOME", ".local/share") },
             compression: CompressionTable { bound: Policy::Default },
             classifier: ClassifierConfig::default(),
-            index: IndexConfig::default(),
+            index: IndexTable { index: IndexConfig::default(), auto_compact: true },
             gpu: GpuTable {
                 device: 0,
                 source: GpuSource::Auto,
@@ -171,7 +180,7 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     if let Err(error) = config.classifier.validate() {
         return refuse(error.to_string());
     }
-    if let Err(error) = config.index.validate() {
+    if let Err(error) = config.index.index.validate() {
         return refuse(format!("[index]: {error}"));
     }
     if let Err(error) = WatermarkConfig::new(config.gpu.enter, config.gpu.leave) {

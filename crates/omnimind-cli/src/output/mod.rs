@@ -41,7 +41,8 @@ impl Output {
         human: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), Failure> {
         if !self.json {
-            return human(&mut anstream::stdout().lock()).map_err(Failure::Output);
+            let mut stdout = anstream::stdout().lock();
+            return human(&mut stdout).and_then(|()| stdout.flush()).map_err(Failure::Output);
         }
         let mut text = serde_json::to_string_pretty(value).map_err(|error| Failure::Output(error.into()))?;
         text.push('\n');

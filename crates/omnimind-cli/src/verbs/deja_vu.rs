@@ -1,6 +1,6 @@
 //! `deja-vu`: what a vector reminds of.
 
-use omnimind_memory::{Familiarity, ProcessContext};
+use omnimind_memory::{Consolidator, Familiarity, Layer, ProcessContext, QueryFilter};
 use serde::Serialize;
 
 use crate::args::DejaVu;
@@ -19,19 +19,59 @@ struct Answer<'a> {
 }
 
 pub(super) fn run(session: &Session, args: &DejaVu) -> Result<(), Failure> {
-    let query = query(args)?;
+    let (query, filter) = (query(args)?, filter(args)?);
     let consolidator = session.existing()?;
-    let memories = consolidator.deja_vu(&args.context, &query, args.k)?;
+    let memories = consolidator.deja_vu_among(&filter, &args.context, &query, args.k)?;
     let familiar = memories.iter().any(|memory| memory.familiar);
     let answer = Answer { context: &args.context, deja_vu: familiar, memories: &memories };
     session.output.result(&answer, |out| {
         if memories.is_empty() {
-            return writeln!(out, "{}", "nothing in this store has a signature to compare with".paint(DIM));
+            let nothing = if filter == QueryFilter::default() {
+                "nothing in this store has a signature to compare with"
+            } else {
+                "nothing of what was asked for has a signature to compare with"
+            };
+            return writeln!(out, "{}", nothing.paint(DIM));
         }
         let verdict = if familiar { "déjà vu".paint(GOOD) } else { "nothing familiar".paint(DIM) };
         writeln!(out, "{verdict}")?;
         table(&memories).write(out)
-    })
+    })?;
+    session.tell_notices(&consolidator);
+    compact_if_due(session, &consolidator);
+    Ok(())
+}
+
+fn filter(args: &DejaVu) -> Result<QueryFilter, Failure> {
+    let recallable = match args.layer {
+        None => None,
+        Some(Layer::Preconscious) => Some(true),
+        Some(Layer::Unconscious) => Some(false),
+        Some(Layer::Conscious) => {
+            let reason =
+                "--layer conscious: what is conscious is in VRAM and not in the store; choose another layer";
+            return Err(Failure::Usage(reason.to_owned()));
+        }
+    };
+    let context = args.traced_by.as_ref().map(|context| context.as_str().to_owned());
+    Ok(QueryFilter { context, recallable, kind: args.kind.clone() })
+}
+
+/// The answer is out; now somebody has to make the next ones quick, and this process has nothing else to do. If it cannot, that is
+/// no failure of what was asked.
+fn compact_if_due(session: &Session, consolidator: &Consolidator) {
+    if !session.config().index.auto_compact || !consolidator.is_compaction_due() {
+        return;
+    }
+    session.output.note("the index is compacted now, so that the next searches are quick");
+    let compacted = {
+        let _progress = session.working("compacting the index");
+        consolidator.compact_index()
+    };
+    if let Err(error) = compacted {
+        session.output.note(format!("the index was not compacted: {error}"));
+    }
+    session.tell_notices(consolidator);
 }
 
 fn query(args: &DejaVu) -> Result<Vec<f32>, Failure> {

@@ -6,6 +6,7 @@ pub(crate) mod deja_vu;
 mod forget;
 mod gc;
 mod gpu;
+mod index;
 mod keyholder;
 mod list;
 pub(crate) mod reactivate;
@@ -73,6 +74,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Verb::Forget(named) => forget::run(&session, &named),
         Verb::Verify(verify) => verify::run(&session, &verify),
         Verb::Gc => gc::run(&session),
+        Verb::Index { verb } => index::run(&session, &verb),
         Verb::Stats => stats::run(&session),
         Verb::Gpu => gpu::run(&session),
         Verb::Config => config::run(&session),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod demo;
+mod index;
 mod mistakes;
 mod sandbox;
 mod verbs;

@@ -28,6 +28,10 @@ fn wrong_usage_is_answered_with_two_and_the_way_out() {
         "consolidate model.safetensors --context me --meta epoch",
         "deja-vu --context me --vector vectors.npy",
         "deja-vu --context me --vector vectors.npy --row 7",
+        "deja-vu --context me --vector vectors.npy --row 1 --layer subconscious",
+        "index",
+        "index rebuild",
+        "index compact --repair",
         "list --since yesterday",
         "list --min-trauma 2",
         "list --layer subconscious",
@@ -52,6 +56,9 @@ fn settings_that_make_no_sense_are_refused_by_every_verb_that_reads_them() {
         "[gpu]\nenter = \"high\"\n",
         "[gpu]\nenter = 0.5\n",
         "[classifier.weights]\ncrash = 3.0\n",
+        "[index]\nrecall = 0.2\n",
+        "[index]\nauto_compact = \"yes\"\n",
+        "[index]\ncompact = true\n",
         "[gpu\n",
     ] {
         sandbox.write("omnimind.toml", file);
@@ -70,7 +77,8 @@ fn settings_that_make_no_sense_are_refused_by_every_verb_that_reads_them() {
 fn what_is_not_there_is_answered_with_three() {
     // R7
     let sandbox = Sandbox::new();
-    for line in ["list", "stats", "verify", "gc", "show abcdef", "forget abcdef"] {
+    let index = ["index stats", "index compact", "index verify"];
+    for line in ["list", "stats", "verify", "gc", "show abcdef", "forget abcdef"].into_iter().chain(index) {
         let (code, said) = sandbox.fail(line);
         assert!(code == 3 && said.contains("there is no store"), "{line}: {code} {said}");
     }

@@ -199,7 +199,7 @@ fn the_gpu_the_settings_and_the_rest() {
     );
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = sandbox.run(&format!("completions {shell}")).stdout;
-        assert!(String::from_utf8(script).unwrap().contains("reactivate"), "{shell}");
+        assert!(String::from_utf8(script).unwrap().contains("compact"), "{shell}");
     }
     assert!(sandbox.json("completions bash")["script"].as_str().unwrap().contains("omnimind"));
 }
@@ -207,7 +207,17 @@ fn the_gpu_the_settings_and_the_rest() {
 #[test]
 fn the_help_is_worth_reading() {
     let sandbox = Sandbox::new();
-    assert_seen!("help", sandbox, sandbox.see_all(&["--help", "consolidate --help", "reactivate --help"]));
+    assert_seen!(
+        "help",
+        sandbox,
+        sandbox.see_all(&[
+            "--help",
+            "consolidate --help",
+            "deja-vu --help",
+            "index verify --help",
+            "reactivate --help",
+        ])
+    );
 }
 
 #[test]
