@@ -16,7 +16,7 @@ use crate::trace::EntryNumber;
 use crate::vector::{Query, similarity};
 
 /// Rows that are looked at to estimate how many a filter admits.
-const SAMPLE: usize = 256;
+const SAMPLE: usize = 128;
 
 /// The way through a snapshot.
 #[derive(Debug, Clone, Copy)]
@@ -213,8 +213,9 @@ impl Search<'_> {
 
     /// Which part of the rows is admitted, by a sample; never none.
     fn admitted_share(&self, column: &Column<'_>) -> f32 {
-        if self.filter.admits_all() && self.index.frozen.gone() == 0 {
-            return 1.0;
+        if self.filter.admits_all() {
+            let frozen = &self.index.frozen;
+            return frozen.len() as f32 / frozen.limit() as f32;
         }
         let step = (column.rows() / SAMPLE).max(1);
         let sample = (0..column.rows()).step_by(step).take(SAMPLE);
@@ -236,7 +237,10 @@ impl Search<'_> {
     fn walk(&self, column: &Column<'_>, graph: &Graph<'_>, width: usize) -> Result<Best, IndexError> {
         let rows = Rows::new(column.rounded(), &[]);
         let probe = Probe::of(self.query);
-        let mut best = self.among(column, Among::These(graph.strays))?;
+        let mut best = match graph.strays {
+            [] => self.none_yet(column),
+            strays => self.among(column, Among::These(strays))?,
+        };
         let enough = self.k.min(column.rows()).saturating_sub(best.len());
         let ranked = self.index.with_room(|room| {
             let walk = Walk { links: graph, rows: &rows };
