@@ -1,15 +1,19 @@
 //! End-to-end tests live in `tests/`; this crate holds what they share: the shipped tensors, read from `data/`.
 
+mod directions;
 mod faulty;
 mod golden;
+mod ledger;
 mod npy;
 mod overlap;
 mod rig;
 mod safetensors;
 mod shipped;
 
+pub use directions::{direction, hash_of, nearest_of, remember};
 pub use faulty::{CatalogueFault, FaultyCatalogue};
 pub use golden::{GoldenCase, golden_cases, golden_dir};
+pub use ledger::Ledger;
 pub use npy::read_rows;
 pub use overlap::{distinct_items, overlapping_item};
 pub use rig::{Rig, context, rel_l2, upload};
