@@ -1,12 +1,10 @@
 """The peers' side of `cargo xtask bench compression`.
 
-Reads one JSON command per line on stdin and answers one JSON object per line on stdout, so that the driver can
-alternate between this process and ours. Times are taken here, around the peer's own calls only: reading
-files, copying inputs and checking results stay outside. It measures and reports; it judges nothing.
+Times are taken here, around the peer's own calls only: reading files, copying inputs and checking results stay outside. It
+measures and reports; it judges nothing. Needs this folder's parent in PYTHONPATH.
 """
 
 import ast
-import json
 import os
 import statistics
 import sys
@@ -22,6 +20,7 @@ warnings.filterwarnings("ignore")
 
 import numpy as np  # noqa: E402  (the thread settings above must come first)
 import safetensors.numpy  # noqa: E402
+from jsonlines import serve  # noqa: E402
 
 TENSORS: list[np.ndarray] = []
 
@@ -208,20 +207,5 @@ def cosine(original: str, restored: str, count: int) -> dict:
     }
 
 
-COMMANDS = {c.__name__: c for c in (load, exact, zfp, planes, smooth, load_and_touch, cosine)}
-
-
-def main() -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # libraries that print do not disturb the answers
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = COMMANDS[request.pop("op")](**request)
-        except Exception as error:  # noqa: BLE001  (every failure is reported to the driver, which stops)
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(load, exact, zfp, planes, smooth, load_and_touch, cosine)

@@ -22,6 +22,10 @@ Tasks:
         Measures the codec and the store against their peers in one run. Makes a Python environment for the peers
         in $XDG_CACHE_HOME/omnimind-bench (5 GB). --json prints one JSON object instead of a table; --write also
         refreshes docs/src/measurements/compression.md; --quick takes fewer passes and a smaller file.
+  bench index [--million] [--quick] [--json] [--write]
+        Measures the activation index against its peers in one run, on 59,000 sentence embeddings that it makes once
+        (nine minutes); the peer hnswlib needs a C++ compiler. --million takes up to a million synthetic vectors
+        instead (1.5 GB, a few hours). --write also refreshes docs/src/measurements/index.md and its plots.
   crash-test [--kills N] [--writers N] [--seed N] [--json]
         Kills consolidating processes at random moments (50 times) and checks after each that everything
         acknowledged reads back, and that nothing half-made is visible.

@@ -1,6 +1,5 @@
 //! Answers measuring commands, one JSON object per line on stdin and stdout, in turns with the peers.
 
-use std::io::{BufRead, Write, stdin, stdout};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -39,17 +38,7 @@ struct State {
 
 fn main() -> Result<()> {
     let mut state = State::default();
-    for line in stdin().lock().lines() {
-        let answer =
-            match serde_json::from_str(&line?).context("reading a command").and_then(|c| state.run(c)) {
-                Ok(answer) => answer,
-                Err(error) => json!({ "error": format!("{error:#}") }),
-            };
-        let mut out = stdout().lock();
-        writeln!(out, "{answer}")?;
-        out.flush()?;
-    }
-    Ok(())
+    benches::serve(|command| state.run(command))
 }
 
 impl State {

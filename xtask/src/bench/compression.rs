@@ -12,9 +12,10 @@ use tempfile::TempDir;
 
 use super::environment::Environment;
 use super::report::{Goal, Report, Row, machine};
+use super::series::{self, Series};
 use super::worker::Worker;
 use super::{Options, memory};
-use crate::cargo::{build, root};
+use crate::cargo::build;
 
 /// From coarse to fine. zfp's accuracy mode rounds its tolerance down to a power of two, so these are all that differ.
 const ZFP_TOLERANCES: [f64; 8] =
@@ -27,16 +28,12 @@ pub(super) fn measure(options: Options) -> Result<Report> {
     let programs = build(&["benches", "omnimind-cli"])?;
     let program =
         |name: &str| programs.get(name).cloned().with_context(|| format!("cargo built no program {name}"));
-    let peers = root().join("benches/compression/peers.py");
-    let mut peers_command = Command::new(&environment.python);
-    peers_command.arg(peers).env("PYTHONDONTWRITEBYTECODE", "1");
-    let cache = environment.model.parent().context("the cache has no folder")?;
     let mut bench = Bench {
         ours: Worker::start("bench-compression", &mut Command::new(program("bench-compression")?))?,
-        peers: Worker::start("peers.py", &mut peers_command)?,
+        peers: Worker::start("peers.py", &mut environment.script("compression/peers.py"))?,
         omnimind: program("omnimind")?,
         model: environment.model.clone(),
-        scratch: tempfile::tempdir_in(cache)?,
+        scratch: tempfile::tempdir_in(&environment.cache)?,
         passes: if options.quick { 3 } else { 7 },
         options,
         rows: Vec::new(),
@@ -47,7 +44,7 @@ pub(super) fn measure(options: Options) -> Result<Report> {
     }
     let quick = if options.quick { " --quick" } else { "" };
     let command = format!("cargo xtask bench compression{quick}");
-    Ok(Report { bench: "compression", machine: machine(), rows: bench.rows, command })
+    Ok(Report { bench: "compression", page: "compression", machine: machine(), rows: bench.rows, command })
 }
 
 struct Bench {
@@ -260,21 +257,13 @@ impl Bench {
         Ok(())
     }
 
-    /// Asks each in turn, once to warm up and then `passes` times.
+    /// Asks each in turn.
     fn in_turns<const N: usize>(&mut self, turns: &[(Side, Value); N]) -> Result<[Series; N]> {
-        let mut series = [const { Series(Vec::new()) }; N];
-        for pass in 0..=self.passes {
-            for ((side, command), series) in turns.iter().zip(&mut series) {
-                let answer = match side {
-                    Side::Ours => self.ours.ask(command)?,
-                    Side::Peers => self.peers.ask(command)?,
-                };
-                if pass > 0 {
-                    series.0.push(answer);
-                }
-            }
-        }
-        Ok(series)
+        let series = series::in_turns(self.passes, turns, |(side, command)| match side {
+            Side::Ours => self.ours.ask(command),
+            Side::Peers => self.peers.ask(command),
+        });
+        series?.try_into().ok().context("a series is missing")
     }
 
     fn row(&mut self, row: Row) {
@@ -295,18 +284,8 @@ struct Zfp {
     command: Value,
 }
 
-/// Answers to one command, asked several times.
-struct Series(Vec<Value>);
-
+/// What passes of the codec say.
 impl Series {
-    /// The median of a number in the answers.
-    fn of(&self, field: &str) -> f64 {
-        let mut values: Vec<f64> = self.0.iter().filter_map(|answer| answer[field].as_f64()).collect();
-        values.sort_by(f64::total_cmp);
-        let middle = |i: usize| values.get(i).copied().unwrap_or(f64::NAN);
-        f64::midpoint(middle(values.len() / 2), middle(values.len().saturating_sub(1) / 2))
-    }
-
     fn ratio(&self) -> f64 {
         self.of("stored_bytes") / self.of("original_bytes")
     }
@@ -339,17 +318,4 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_figure_is_the_median_of_its_passes() {
-        let series = |values: &[f64]| Series(values.iter().map(|v| json!({ "s": v })).collect());
-        assert!((series(&[3.0, 1.0, 2.0]).of("s") - 2.0).abs() < 1e-12);
-        assert!((series(&[4.0, 1.0, 2.0, 3.0]).of("s") - 2.5).abs() < 1e-12);
-        assert!(series(&[]).of("s").is_nan());
-    }
 }

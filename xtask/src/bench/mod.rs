@@ -1,15 +1,20 @@
 //! `bench NAME`: one subject against its peers in one run.
 //!
-//! - `environment`: the Python environment and the model, cached outside the repository.
+//! - `environment`: the Python environment, the model and the data sets, cached outside the repository.
 //! - `worker`: a measuring process, ours or the peers'.
-//! - `compression`: the measurements and what they are compared with.
+//! - `series`: asking in turns, and medians.
+//! - `compression`, `index`: the measurements and what they are compared with.
+//! - `curve`: recall against speed.
 //! - `memory`: the peak memory of a command.
 //! - `report`: rows, as a table, JSON and Markdown.
 
 mod compression;
+mod curve;
 mod environment;
+mod index;
 mod memory;
 mod report;
+mod series;
 mod worker;
 
 use anyhow::Result;
@@ -26,32 +31,34 @@ struct Options {
 /// Runs the benchmark named. A missed goal is a row of the report, not a failure.
 pub(crate) fn run(mut args: Parser) -> Result<bool> {
     let mut options = Options::default();
-    let mut name = None;
+    let (mut name, mut million) = (None, false);
     while let Some(arg) = args.next()? {
         match arg {
             Arg::Long("quick") => options.quick = true,
             Arg::Long("json") => options.json = true,
             Arg::Long("write") => options.write = true,
+            Arg::Long("million") => million = true,
             Arg::Value(value) if name.is_none() => name = Some(value.string()?),
             other => return Err(other.unexpected().into()),
         }
     }
-    match name.as_deref() {
-        Some("compression") => {
-            let report = compression::measure(options)?;
-            if options.write {
-                report.write_markdown()?;
-            }
-            if options.json {
-                println!("{}", serde_json::to_string(&report)?);
-            } else {
-                print!("{report}");
-            }
-            Ok(true)
-        }
-        Some(other) => {
-            Err(lexopt::Error::from(format!("there is no benchmark {other:?}; compression is one")).into())
-        }
-        None => Err(lexopt::Error::from("which benchmark? compression is one").into()),
+    let usage = |message: String| Err(lexopt::Error::from(message).into());
+    let measure = match name.as_deref() {
+        Some("compression") if million => return usage("--million goes with bench index".to_owned()),
+        Some("compression") => compression::measure,
+        Some("index") if million => index::million,
+        Some("index") => index::measure,
+        Some(other) => return usage(format!("there is no benchmark {other:?}; compression and index are")),
+        None => return usage("which benchmark? compression or index".to_owned()),
+    };
+    let report = measure(options)?;
+    if options.write {
+        report.write_markdown()?;
     }
+    if options.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(true)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -13,7 +13,11 @@ use crate::cargo::root;
 /// One benchmark's outcome.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
+    /// What was measured.
     pub(super) bench: &'static str,
+    /// The page in docs/src/measurements that has a place for it.
+    #[serde(skip)]
+    pub(super) page: &'static str,
     pub(super) machine: String,
     pub(super) rows: Vec<Row>,
     #[serde(skip)]
@@ -21,7 +25,7 @@ pub(super) struct Report {
 }
 
 /// One figure of ours, the peer's beside it, and what was wanted.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Row {
     pub(super) metric: String,
     pub(super) unit: &'static str,
@@ -135,20 +139,23 @@ impl fmt::Display for Report {
     }
 }
 
-/// The part of the Markdown page between these lines is ours; what people wrote around it stays.
-const BEGIN: &str = "<!-- begin: written by cargo xtask bench -->";
+/// The part of a Markdown page between this line, which names the bench, and the next that is `END` is ours; what people
+/// wrote around it stays.
+fn begin(bench: &str) -> String {
+    format!("<!-- begin: written by cargo xtask bench, {bench} -->")
+}
+
 const END: &str = "<!-- end -->";
 
 impl Report {
     /// Refreshes the table in docs/, and keeps the text around it.
     pub(super) fn write_markdown(&self) -> Result<()> {
-        let path = root().join(format!("docs/src/measurements/{}.md", self.bench));
-        let page =
-            fs::read_to_string(&path).unwrap_or_else(|_| format!("# {}\n\n{BEGIN}\n{END}\n", self.bench));
-        let (before, rest) = page.split_once(BEGIN).with_context(|| missing(&path, BEGIN))?;
+        let path = pages().join(format!("{}.md", self.page));
+        let begin = begin(self.bench);
+        let page = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let (before, rest) = page.split_once(&begin).with_context(|| missing(&path, &begin))?;
         let (_, after) = rest.split_once(END).with_context(|| missing(&path, END))?;
-        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-        fs::write(&path, format!("{before}{BEGIN}\n{}{END}{after}", self.markdown()))?;
+        fs::write(&path, format!("{before}{begin}\n{}{END}{after}", self.markdown()))?;
         eprintln!("wrote {}", path.display());
         Ok(())
     }
@@ -164,8 +171,13 @@ impl Report {
     }
 }
 
+/// Where the pages and their plots are.
+pub(super) fn pages() -> PathBuf {
+    root().join("docs/src/measurements")
+}
+
 fn missing(path: &Path, what: &str) -> String {
-    format!("{} has no line {what:?} to put the table after; add it, or remove the file", path.display())
+    format!("{} has no line {what:?} to put the table after", path.display())
 }
 
 fn today() -> String {
@@ -202,7 +214,13 @@ mod tests {
             Row::ours("compress", "GB/s", 1.5).peer("zfp", 0.4).goal(Goal::TimesPeerAtLeast(4.0)),
             Row { ours: None, ..Row::ours("stored / original", "", 0.0).peer("zstd 3", 0.915) },
         ];
-        Report { bench: "compression", machine: "test".to_owned(), rows, command: "x".to_owned() }
+        Report {
+            bench: "compression",
+            page: "compression",
+            machine: "test".to_owned(),
+            rows,
+            command: "x".to_owned(),
+        }
     }
 
     #[test]
