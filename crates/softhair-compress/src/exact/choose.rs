@@ -70,20 +70,34 @@ fn try_all(job: Job<'_>, signs: Signs, scratch: &mut Vec<u8>, out: &mut Vec<u8>)
         joined = [piece(place(2)), piece(place(5))].concat();
         &joined
     };
-    let mut best = None;
-    let mut best_bytes = Vec::new();
+    let mut tried: Vec<(Way, Vec<u8>)> = Vec::new();
     for way in ways(job, signs) {
-        let mut tried = Vec::new();
-        run(Job { bytes: sample, ..job }, way, scratch, &mut tried);
-        if !tried.is_empty() && (best.is_none() || tried.len() < best_bytes.len()) {
-            best = Some(way);
-            best_bytes = tried;
+        let mut payload = Vec::new();
+        run(Job { bytes: sample, ..job }, way, scratch, &mut payload);
+        if (1..=sample.len()).contains(&payload.len()) {
+            tried.push((way, payload));
         }
     }
-    match best {
-        Some(_) if sample.len() == job.bytes.len() => out.extend_from_slice(&best_bytes),
-        Some(way) => run(job, way, scratch, out),
-        None => {}
+    tried.sort_by_key(|(_, payload)| payload.len());
+    if sample.len() == job.bytes.len() {
+        out.extend(tried.into_iter().next().map(|(_, payload)| payload).unwrap_or_default());
+        return;
+    }
+    // A sample may promise what the chunk does not keep. Who promised less is tried as well where that would be smaller.
+    let (start, mut smallest) = (out.len(), usize::MAX);
+    let mut payload = Vec::new();
+    for (way, promise) in tried {
+        let promised = promise.len() as f64 * job.bytes.len() as f64 / sample.len() as f64;
+        if smallest as f64 <= promised * 1.02 {
+            break;
+        }
+        payload.clear();
+        run(job, way, scratch, &mut payload);
+        if (1..=job.bytes.len()).contains(&payload.len()) && payload.len() < smallest {
+            smallest = payload.len();
+            out.truncate(start);
+            out.extend_from_slice(&payload);
+        }
     }
 }
 
