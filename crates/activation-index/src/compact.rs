@@ -30,6 +30,9 @@ const DUE_FROM_CHANGES: usize = 2048;
 /// One is due when changes are more than this part of all memories.
 const DUE_SHARE: usize = 16;
 
+/// A search for more recall than this is exact: a graph need not be measured for it.
+const MOST_RECALL: f32 = 0.9999;
+
 /// How to compact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -109,10 +112,16 @@ fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok
 
 impl ActivationIndex {
     /// Whether so much has changed since the snapshot was made that a new one is worth its making, or the one there is is of no
-    /// use.
+    /// use, or was measured for less recall than is configured.
     #[must_use]
     pub fn is_compaction_due(&self) -> bool {
-        self.has_useless_snapshot() || self.changes() >= DUE_FROM_CHANGES.max(self.len() / DUE_SHARE)
+        let calibrations =
+            self.frozen.snapshot().into_iter().flat_map(Snapshot::columns).filter_map(|c| Some(c.graph()?.1));
+        let asks_for_more =
+            |calibration: Calibration| calibration.recall < self.config.recall.min(MOST_RECALL);
+        self.has_useless_snapshot()
+            || calibrations.into_iter().any(asks_for_more)
+            || self.changes() >= DUE_FROM_CHANGES.max(self.len() / DUE_SHARE)
     }
 
     /// Makes a new snapshot of all that is known, beside the one there is, and swaps it in. What was inserted is merged, what
@@ -387,7 +396,7 @@ impl<'i> Merge<'i> {
             LinkedBy::HnswRs => crate::graph::hnsw_rs::build(rows),
             LinkedBy::Us => Builder::build(rows, &column.keys, &apart, older, threads).into_arrays(),
         };
-        let calibration = calibrate(&arrays.graph(), &Rows::new(rounded, &[]), recall);
+        let calibration = calibrate(&arrays.graph(), &Rows::new(rounded, &[]), recall.min(MOST_RECALL));
         Some((arrays, calibration))
     }
 }

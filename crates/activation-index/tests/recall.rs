@@ -258,6 +258,27 @@ fn as_many_as_there_are_is_the_most_and_none_is_none() {
 }
 
 #[test]
+fn asking_for_more_recall_than_was_measured_makes_a_new_snapshot_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |recall| {
+        let config = IndexConfig { recall, ..IndexConfig::default() };
+        ActivationIndex::open(dir.path(), [1; 32], config).unwrap().0
+    };
+    let mut index = open(0.9);
+    for (n, vector) in Random(9).clustered(1_000).iter().enumerate() {
+        index.insert(entry(n, vector)).unwrap();
+    }
+    index.compact(&OPTIONS()).unwrap();
+    assert!(!index.is_compaction_due() && !open(0.8).is_compaction_due());
+    let mut asking = open(0.999);
+    assert!(asking.is_compaction_due());
+    asking.compact(&OPTIONS()).unwrap();
+    assert!(!asking.is_compaction_due() && !open(0.9).is_compaction_due());
+    let width = |index: &ActivationIndex| index.stats().columns[0].graph.unwrap().width;
+    assert!(width(&asking) > width(&index));
+}
+
+#[test]
 fn a_recall_of_one_is_an_exact_search() {
     let mut random = Random(7);
     let vectors = random.clustered(1_000);

@@ -19,6 +19,8 @@ const WIDTHS: [u32; 14] = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768,
 /// What was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Calibration {
+    /// The recall that was asked for.
+    pub(crate) recall: f32,
     /// Candidates that a search has to keep.
     pub(crate) width: u32,
     /// Rows that a search of this width compares with, on average.
@@ -35,6 +37,7 @@ impl Calibration {
         let sane =
             |number: f32, otherwise: f32| if (1e-3..1e9).contains(&number) { number } else { otherwise };
         Self {
+            recall: if (0.0..=1.0).contains(&self.recall) { self.recall } else { 0.0 },
             width: self.width.clamp(1, 1 << 20),
             compared: sane(self.compared, 1000.0),
             scan_ns: sane(self.scan_ns, 15.0),
@@ -55,7 +58,7 @@ pub(crate) fn calibrate(graph: &Graph<'_>, rows: &Rows<'_>, recall: f32) -> Cali
     let truth: Vec<_> = queries.iter().map(|&query| nearest(rows, &mut probe, query)).collect();
     let scan_ns = started.elapsed().as_nanos() as f32 / (queries.len() * rows.len()) as f32;
 
-    let mut measured = Calibration { width: 0, compared: 0.0, scan_ns, walk_ns: 0.0 };
+    let mut measured = Calibration { recall, width: 0, compared: 0.0, scan_ns, walk_ns: 0.0 };
     for width in WIDTHS {
         scratch.compared = 0;
         let mut hits = 0;

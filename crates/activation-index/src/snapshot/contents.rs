@@ -56,7 +56,7 @@ pub(crate) type ExactSource<'c> =
     Box<dyn Fn(&mut dyn FnMut(&[f32]) -> Result<(), IndexError>) -> Result<(), IndexError> + 'c>;
 
 /// Bytes of [`Facts`] in a snapshot.
-pub(super) const FACTS_BYTES: usize = 32;
+pub(super) const FACTS_BYTES: usize = 64;
 
 /// What else there is to say of a column.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,16 +72,25 @@ impl Facts {
             u32::from_le_bytes(std::array::from_fn(|j| bytes.get(i * 4 + j).copied().unwrap_or(0)))
         };
         let float = |i: usize| f32::from_bits(word(i));
-        let calibration =
-            Calibration { width: word(4), compared: float(5), scan_ns: float(6), walk_ns: float(7) };
+        let calibration = Calibration {
+            width: word(4),
+            compared: float(5),
+            scan_ns: float(6),
+            walk_ns: float(7),
+            recall: float(8),
+        };
         Self { rows: word(0), graph: (word(1) == 1).then(|| (word(2), word(3), calibration.made_sane())) }
     }
 
     fn encode(&self) -> [u32; FACTS_BYTES / 4] {
-        let Some((entry, top, Calibration { width, compared, scan_ns, walk_ns })) = self.graph else {
-            return [self.rows, 0, 0, 0, 0, 0, 0, 0];
-        };
-        [self.rows, 1, entry, top, width, compared.to_bits(), scan_ns.to_bits(), walk_ns.to_bits()]
+        let mut words = [0; FACTS_BYTES / 4];
+        words[0] = self.rows;
+        if let Some((entry, top, Calibration { width, compared, scan_ns, walk_ns, recall })) = self.graph {
+            let measured = [compared, scan_ns, walk_ns, recall].map(f32::to_bits);
+            words[1..5].copy_from_slice(&[1, entry, top, width]);
+            words[5..9].copy_from_slice(&measured);
+        }
+        words
     }
 }
 
