@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use activation_index::LinkedBy;
 use anyhow::{Context, Result, bail};
 use benches::index::hnsw::HnswRs;
 use benches::index::ours::{self, Ours};
@@ -46,6 +47,9 @@ enum Command {
 enum Subject {
     #[serde(rename = "activation-index")]
     Ours,
+    /// Ours, but for its graph, which `hnsw_rs` links.
+    #[serde(rename = "hnsw_rs linking our codes")]
+    LinkedByHnswRs,
     #[serde(rename = "hnsw_rs")]
     HnswRs,
 }
@@ -78,8 +82,10 @@ impl State {
                 self.queries = data.queries()?;
                 let vectors = data.database(0..rows)?;
                 match subject {
-                    Subject::Ours => {
-                        let (index, built) = Ours::build(&vectors, building, &path)?;
+                    Subject::Ours | Subject::LinkedByHnswRs => {
+                        let linked_by =
+                            if let Subject::Ours = subject { LinkedBy::Us } else { LinkedBy::HnswRs };
+                        let (index, built) = Ours::build(&vectors, building, linked_by, &path)?;
                         self.index = Index::Ours(Box::new(index));
                         Ok(serde_json::to_value(built)?)
                     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use activation_index::{
-    ActivationIndex, CompactOptions, Entry, IndexConfig, MemoryId, Neighbour, Opening, QueryFilter,
+    ActivationIndex, CompactOptions, Entry, IndexConfig, LinkedBy, MemoryId, Neighbour, Opening, QueryFilter,
 };
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -65,7 +65,12 @@ impl Ours {
     ///
     /// # Errors
     /// If the index refuses, or the directory cannot be written.
-    pub fn build(vectors: &Vectors, building: Building, directory: &Path) -> Result<(Self, Built)> {
+    pub fn build(
+        vectors: &Vectors,
+        building: Building,
+        linked_by: LinkedBy,
+        directory: &Path,
+    ) -> Result<(Self, Built)> {
         if directory.exists() {
             std::fs::remove_dir_all(directory)?;
         }
@@ -76,7 +81,7 @@ impl Ours {
             index.insert(entry(id, vector))?;
         }
         let insert = start.elapsed();
-        let report = index.compact(&options(building.threads)?)?;
+        let report = index.compact(&options(building.threads)?.with_linked_by(linked_by))?;
         let whole = start.elapsed();
         ensure!(report.memories == vectors.len(), "{} memories in the snapshot", report.memories);
         let built = Built {

@@ -13,7 +13,7 @@ mod plots;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use self::field::{Care, Contender, Data, Ground, HNSW_RS, OURS, PEERS, Sweep, sweep};
+use self::field::{Care, Contender, Data, Ground, HNSW_RS, LINKED_BY_HNSW_RS, OURS, PEERS, Sweep, sweep};
 use self::plots::Growth;
 use super::Options;
 use super::curve::{Curve, Point};
@@ -46,6 +46,7 @@ pub(super) fn measure(options: Options) -> Result<Report> {
     let mut late = ground.start(HNSW_RS)?;
     let late_build = seconds(&late.build(data, 0)?, "build_s")?;
     field.push(late);
+    let linked_build = seconds(&ground.start(LINKED_BY_HNSW_RS)?.build(data, 0)?, "build_s")?;
 
     eprintln!("searching");
     let truth = field[1].truth(data)?;
@@ -53,6 +54,7 @@ pub(super) fn measure(options: Options) -> Result<Report> {
     rows.extend(search_rows(&found));
     rows.extend(build_rows(&field, &builds));
     rows.push(of_peer("build with two threads", "s", HNSW_RS, late_build));
+    rows.push(of_peer("build with two threads", "s", LINKED_BY_HNSW_RS, linked_build));
     drop(field);
 
     eprintln!("opening, memory, inserting, with {part} vectors");

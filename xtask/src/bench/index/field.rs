@@ -17,6 +17,8 @@ pub(super) const OURS: &str = "activation-index";
 pub(super) const PEERS: [&str; 5] = ["hnswlib", "faiss", "usearch f16", "usearch bf16", "usearch i8"];
 /// A peer in Rust, in the same program as ours. Too slow to be built more often than once.
 pub(super) const HNSW_RS: &str = "hnsw_rs";
+/// Ours, but for its graph, which that peer links: what linking takes, by the same codes.
+pub(super) const LINKED_BY_HNSW_RS: &str = "hnsw_rs linking our codes";
 
 const M: u32 = 16;
 const EF_CONSTRUCTION: u32 = 200;
@@ -88,7 +90,7 @@ impl Ground {
     /// A fresh process for one of those who are compared.
     pub(super) fn start(&self, name: &'static str) -> Result<Contender> {
         let mut command = match name {
-            OURS | HNSW_RS => Command::new(&self.program),
+            OURS | HNSW_RS | LINKED_BY_HNSW_RS => Command::new(&self.program),
             _ => self.environment.script("index/peers.py"),
         };
         let path = self.scratch.path().join(name.replace(' ', "-"));
