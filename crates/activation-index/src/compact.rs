@@ -148,9 +148,10 @@ impl ActivationIndex {
         let mut graph = Duration::ZERO;
         let contents = self.contents(options, &mut graph)?;
         let memories = contents.memories.len();
-        let snapshot = match (&kept, lock) {
+        // The lock is held until the new snapshot is open: what is opened is what was written.
+        let snapshot = match (&kept, &lock) {
             (Some((directory, _)), Some(lock)) => {
-                directory.replace(&lock, |out| contents.write(out))?;
+                directory.replace(lock, |out| contents.write(out))?;
                 Snapshot::open(&directory.snapshot())
             }
             _ => Snapshot::in_memory(contents.write(Cursor::new(Vec::new()))?.get_ref()),
@@ -170,6 +171,7 @@ impl ActivationIndex {
             total: started.elapsed(),
         };
         self.restart_from(snapshot);
+        drop(lock);
         Ok(report)
     }
 
@@ -178,20 +180,15 @@ impl ActivationIndex {
             kept.stamp = kept.directory.stamp();
             kept
         });
-        let position = self.position();
-        let mut fresh = Self::over(self.config, Frozen::new(snapshot), kept);
-        fresh.set_position(position);
-        *self = fresh;
+        *self = Self::over(self.config, Frozen::new(snapshot), kept);
     }
 
     /// All that is known, in the order of its numbers, columns by dimension.
     fn contents(&self, options: &CompactOptions, linking: &mut Duration) -> Result<Contents<'_>, IndexError> {
         let old = self.frozen.snapshot();
-        let mut renumbered = vec![NO_LINK; self.frozen.limit() as usize];
         let mut memories = Vec::with_capacity(self.len());
         for number in self.frozen.numbers() {
             let Some((snapshot, &id)) = old.zip(self.id(number)) else { continue };
-            renumbered[number as usize] = memories.len() as EntryNumber;
             memories.push(Memory {
                 id,
                 kind: snapshot.type_of(number).map(|kind| snapshot.type_name(kind)).unwrap_or_default(),

@@ -203,6 +203,26 @@ fn an_index_that_cannot_be_written_stays_as_it_was() {
 }
 
 #[test]
+fn damage_is_not_compacted_into_a_file_whose_check_sums_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 60).compact(&options()).unwrap();
+    let snapshot = dir.path().join("snapshot");
+    let whole = fs::read(&snapshot).unwrap();
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(97) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        fs::write(&snapshot, bytes).unwrap();
+        if let (mut index, Opening::Snapshot) = open(dir.path()) {
+            let is_whole = index.verify().is_ok();
+            assert_eq!(index.compact(&options()).is_ok(), is_whole, "byte {at}");
+            refused += usize::from(!is_whole);
+        }
+    }
+    assert!(refused > 20, "{refused}");
+}
+
+#[test]
 fn what_a_killed_writer_left_is_of_no_consequence() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path(), 40).compact(&options()).unwrap();
