@@ -7,6 +7,7 @@
 //! | [`seal`] | plaintext in, sealed bytes out, as a stream |
 //! | [`open`] | sealed bytes in, plaintext out, authenticated before it is returned |
 //! | [`bundle`] | what is inside: a header that names the tensors, then their frames |
+//! | [`influence`] | dot products with signatures that stay encrypted |
 //!
 //! The sealed format is [age](https://age-encryption.org/v1) with one X25519 recipient, and nothing else, so
 //! `age -d -i keyholder.key` opens it too. Keys are age's, too: an identity made by `age-keygen` works.
@@ -47,6 +48,8 @@
 pub mod bundle;
 mod error;
 pub mod identity;
+#[cfg(feature = "homomorphic")]
+pub mod influence;
 mod key_file;
 pub mod open;
 pub mod recipient;
@@ -55,6 +58,8 @@ pub mod seal;
 pub use bundle::{BundleHeader, BundleReader, BundleWriter, FrameReader, TensorEntry};
 pub use error::{Error, Result};
 pub use identity::Identity;
+#[cfg(feature = "homomorphic")]
+pub use influence::{EncryptedSignature, InfluenceError, OpenedSignature, Query, SignatureSum};
 pub use open::OpenReader;
 pub use recipient::Recipient;
 pub use seal::{SealWriter, Sealer};
