@@ -6,8 +6,8 @@ use std::{
 };
 
 use memory_store::{
-    Catalogue, Change, Committed, ContentHash, Error, Filter, Memory, MemorySummary, NewMemory, ObjectRef,
-    Result, SqliteCatalogue, Stats, Trace, Via,
+    Acknowledged, Catalogue, Change, Committed, ContentHash, Error, Filter, Memory, MemorySummary, NewMemory,
+    ObjectRef, Replacement, Result, SqliteCatalogue, Stats, Trace, Via,
 };
 
 /// Which call fails.
@@ -50,9 +50,14 @@ impl FaultyCatalogue {
 }
 
 impl Catalogue for FaultyCatalogue {
-    fn commit(&self, memories: &[NewMemory], intact: &dyn Fn(&ObjectRef) -> bool) -> Result<Vec<Committed>> {
+    fn commit(
+        &self,
+        memories: &[NewMemory],
+        replacements: &[Replacement],
+        intact: &dyn Fn(&ObjectRef) -> bool,
+    ) -> Result<Acknowledged> {
         self.check(CatalogueFault::Commit)?;
-        self.inner.commit(memories, intact)
+        self.inner.commit(memories, replacements, intact)
     }
 
     fn memory(&self, hash: &ContentHash) -> Result<Option<Memory>> {

@@ -55,6 +55,7 @@ mod layout;
 mod memory;
 mod objects;
 mod read;
+mod replace;
 mod stats;
 mod store;
 mod verify;
@@ -71,6 +72,7 @@ pub use memory::{
 };
 pub use objects::{FileObjects, Guard, ObjectReader, ObjectStore, Stage, StageFile, Swept};
 pub use read::VerifiedReader;
+pub use replace::{Acknowledged, Replaced, Replacement};
 pub use stats::{LayerStats, Stats};
 pub use store::{Options, Store};
 pub use verify::{DamagedMemory, DamagedObject, Problem, VerifyReport};

@@ -135,10 +135,7 @@ impl NewMemory {
     /// Every object that it refers to, each once.
     #[must_use]
     pub fn objects(&self) -> Vec<ObjectRef> {
-        let mut objects: Vec<_> = self.tensors.iter().map(|t| t.object).chain(self.sealed).collect();
-        objects.sort_unstable();
-        objects.dedup();
-        objects
+        distinct(self.tensors.iter().map(|t| t.object).chain(self.sealed))
     }
 
     pub(crate) fn check(&self) -> Result<()> {
@@ -171,13 +168,7 @@ impl NewMemory {
                 return Err(Error::invalid("signature", format!("is not finite at component {at}")));
             }
         }
-        self.tensors.iter().try_for_each(NewTensor::check)?;
-        let mut names: Vec<_> = self.tensors.iter().map(|t| &t.name).collect();
-        names.sort_unstable();
-        match names.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(Error::invalid("list of tensors", format!("names {:?} twice", pair[0]))),
-            None => Ok(()),
-        }
+        check_tensors(&self.tensors)
     }
 }
 
@@ -297,6 +288,14 @@ pub struct Memory {
     pub traces: Vec<Trace>,
 }
 
+impl Memory {
+    /// Every object that it refers to, each once.
+    #[must_use]
+    pub fn objects(&self) -> Vec<ObjectRef> {
+        distinct(self.tensors.iter().map(|t| t.object).chain(self.sealed))
+    }
+}
+
 /// One tensor of a [`Memory`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tensor {
@@ -391,6 +390,25 @@ pub(crate) fn ratio(stored: u64, original: u64) -> f64 {
 pub(crate) fn metadata_json(metadata: &Map<String, Value>) -> String {
     // A map with string keys and JSON values cannot fail to be JSON.
     serde_json::to_string(metadata).unwrap_or_default()
+}
+
+/// Each object once, in order.
+pub(crate) fn distinct(objects: impl Iterator<Item = ObjectRef>) -> Vec<ObjectRef> {
+    let mut objects: Vec<_> = objects.collect();
+    objects.sort_unstable();
+    objects.dedup();
+    objects
+}
+
+/// Each tensor by itself, and that no two have the same name.
+pub(crate) fn check_tensors(tensors: &[NewTensor]) -> Result<()> {
+    tensors.iter().try_for_each(NewTensor::check)?;
+    let mut names: Vec<_> = tensors.iter().map(|t| &t.name).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Error::invalid("list of tensors", format!("names {:?} twice", pair[0]))),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn check_context(context: &str) -> Result<()> {

@@ -176,6 +176,45 @@ fn a_failure_at_any_step_leaves_what_was_there_and_nothing_else_visible() {
     assert_eq!(files_in(&dir.path().join("objects")).len(), 3);
 }
 
+#[test]
+fn a_failure_at_any_step_of_a_replacement_leaves_the_old_objects() {
+    let dir = scratch();
+    let (store, faults) = failing(dir.path());
+    put(&store, 1, "a", &[b"old".into()]).unwrap();
+    let before = store.manifest(&hash(1)).unwrap();
+    let replace = || {
+        let mut batch = store.begin()?;
+        let mut writer = batch.object()?;
+        writer.write_all(b"new").unwrap();
+        let new = writer.finish()?;
+        let tensors = common::describe(1, "a", &[new]).tensors;
+        batch.replace(hash(1), before.objects(), tensors, Some(new))?;
+        batch.commit_all()
+    };
+    let intact = || {
+        assert_eq!(store.manifest(&hash(1)).unwrap(), before);
+        assert_eq!(get(&store, 1), [b"old"]);
+        assert!(store.verify(false).unwrap().is_clean());
+    };
+    for step in [PREPARE, PUBLISH_BEFORE, PUBLISH_AFTER, HOLD, FINISH] {
+        faults.at.store(step, SeqCst);
+        assert!(matches!(replace(), Err(Error::NoSpace { .. })), "step {step}");
+        intact();
+    }
+    faults.at.store(0, SeqCst);
+    assert_eq!(store.gc().unwrap().removed_objects, 1, "published, and then the step after failed");
+    intact();
+    // The last step: the catalogue gives up in the middle of its transaction.
+    let other = rusqlite::Connection::open(dir.path().join("catalogue.sqlite3")).unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON tensor BEGIN SELECT RAISE(ABORT, 'no'); END";
+    other.execute_batch(refuse).unwrap();
+    assert!(matches!(replace(), Err(Error::Catalogue { .. })));
+    intact();
+    other.execute_batch("DROP TRIGGER refuse").unwrap();
+    assert_eq!(replace().unwrap().replacements, [memory_store::Replaced::Done]);
+    assert_eq!(get(&store, 1), [b"new"]);
+}
+
 // R10
 #[test]
 fn waiting_for_a_collector_or_another_writer_ends_in_a_clear_error() {

@@ -6,6 +6,7 @@
 
 mod maintain;
 mod query;
+mod replace;
 mod row;
 mod schema;
 mod sqlite;
@@ -17,6 +18,7 @@ use crate::changes::Change;
 use crate::error::Result;
 use crate::hash::{ContentHash, ObjectRef};
 use crate::memory::{Committed, Filter, Memory, MemorySummary, NewMemory, Trace, Via};
+use crate::replace::{Acknowledged, Replacement};
 use crate::stats::Stats;
 use std::fmt;
 
@@ -24,12 +26,22 @@ use std::fmt;
 /// [`crate::Error::CatalogueDamaged`] and [`crate::Error::Catalogue`]; the others are named with it.
 #[expect(clippy::missing_errors_doc, reason = "the errors common to all methods are named above")]
 pub trait Catalogue: fmt::Debug + Send + Sync {
-    /// Brings memories into being, all or none; the answers are in the same order. Every object that they
-    /// refer to has just been verified, so marks of damage on those are cleared.
+    /// Brings memories into being and then gives others their new objects, all in one transaction; the
+    /// answers are in the same order. Every object that they refer to has just been verified, so marks of
+    /// damage on those are cleared.
     ///
     /// A memory that is there already keeps its row and gains the context. It is replaced if its row is
     /// damaged, if one of its objects is marked, or if `intact` denies one.
-    fn commit(&self, memories: &[NewMemory], intact: &dyn Fn(&ObjectRef) -> bool) -> Result<Vec<Committed>>;
+    ///
+    /// A replacement changes manifest, sealed object, stored bytes, number of tensors and check sums, and
+    /// nothing else; no change is recorded. It does nothing unless the memory consists of the expected objects.
+    /// [`crate::Error::MemoryDamaged`] if the row fails its check sum; then nothing is committed.
+    fn commit(
+        &self,
+        memories: &[NewMemory],
+        replacements: &[Replacement],
+        intact: &dyn Fn(&ObjectRef) -> bool,
+    ) -> Result<Acknowledged>;
 
     /// Everything known of a memory. [`crate::Error::MemoryDamaged`] if its row fails its check sum.
     fn memory(&self, hash: &ContentHash) -> Result<Option<Memory>>;

@@ -3,11 +3,12 @@
 //! What is asked of the tables is in `write`, `query` and `maintain`.
 
 use super::schema::{APPLICATION_ID, TABLES, VERSION};
-use super::{Catalogue, maintain, query, write};
+use super::{Catalogue, maintain, query, replace, write};
 use crate::changes::Change;
 use crate::error::{Error, Result};
 use crate::hash::{ContentHash, ObjectRef};
 use crate::memory::{Committed, Filter, Memory, MemorySummary, NewMemory, Trace, Via};
+use crate::replace::{Acknowledged, Replacement};
 use crate::stats::Stats;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use std::fs::OpenOptions;
@@ -157,8 +158,18 @@ impl From<Error> for Failure {
 }
 
 impl Catalogue for SqliteCatalogue {
-    fn commit(&self, memories: &[NewMemory], intact: &dyn Fn(&ObjectRef) -> bool) -> Result<Vec<Committed>> {
-        self.write("commit", |tx| write::commit(tx, memories, intact))
+    fn commit(
+        &self,
+        memories: &[NewMemory],
+        replacements: &[Replacement],
+        intact: &dyn Fn(&ObjectRef) -> bool,
+    ) -> Result<Acknowledged> {
+        self.write("commit", |tx| {
+            let memories = write::commit(tx, memories, intact)?;
+            let replacements =
+                replacements.iter().map(|new| replace::replace(tx, new)).collect::<Result<_, _>>()?;
+            Ok(Acknowledged { memories, replacements })
+        })
     }
 
     fn memory(&self, hash: &ContentHash) -> Result<Option<Memory>> {

@@ -94,10 +94,7 @@ fn replace(tx: &Transaction<'_>, memory: &NewMemory, stored_at: i64) -> Result<i
     let id: i64 = tx
         .prepare_cached("SELECT id FROM memory WHERE content_hash = ?1")?
         .query_row([memory.content_hash.as_bytes()], |row| row.get(0))?;
-    let mut ids = HashMap::new();
-    for object in memory.objects() {
-        ids.insert(object.hash, object_id(tx, &object)?);
-    }
+    let ids = object_ids(tx, &memory.objects())?;
     let summary = summary_of(memory, stored_at);
     let metadata = metadata_json(&memory.metadata);
     let signature = memory.signature.as_deref().map(signature_bytes);
@@ -128,12 +125,23 @@ fn replace(tx: &Transaction<'_>, memory: &NewMemory, stored_at: i64) -> Result<i
         row_check(&summary, memory.sealed.as_ref()),
         manifest,
     ])?;
+    write_tensors(tx, id, &memory.tensors, &ids)?;
+    Ok(id)
+}
+
+/// Writes the manifest of a row that exists, in place of the one it may have.
+pub(super) fn write_tensors(
+    tx: &Transaction<'_>,
+    id: i64,
+    tensors: &[NewTensor],
+    ids: &HashMap<ContentHash, i64>,
+) -> Result<(), Failure> {
     tx.prepare_cached("DELETE FROM tensor WHERE memory_id = ?1")?.execute([id])?;
     let mut insert = tx.prepare_cached(
         "INSERT INTO tensor (memory_id, position, name, dtype, shape, object, original_bytes, max_abs_error, \
          rel_l2_error) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
-    for (position, tensor) in memory.tensors.iter().enumerate() {
+    for (position, tensor) in tensors.iter().enumerate() {
         insert.execute(params![
             id,
             position as i64,
@@ -146,7 +154,7 @@ fn replace(tx: &Transaction<'_>, memory: &NewMemory, stored_at: i64) -> Result<i
             tensor.rel_l2_error,
         ])?;
     }
-    Ok(id)
+    Ok(())
 }
 
 fn summary_of(memory: &NewMemory, stored_at: i64) -> MemorySummary {
@@ -170,7 +178,7 @@ fn summary_of(memory: &NewMemory, stored_at: i64) -> MemorySummary {
     }
 }
 
-fn tensor_row(tensor: &NewTensor) -> TensorRow<'_> {
+pub(super) fn tensor_row(tensor: &NewTensor) -> TensorRow<'_> {
     TensorRow {
         name: &tensor.name,
         dtype: &tensor.dtype,
@@ -186,7 +194,14 @@ fn shape_text(shape: &[u64]) -> String {
     format!("[{}]", shape.iter().map(u64::to_string).collect::<Vec<_>>().join(","))
 }
 
-/// The number of an object that has just been verified.
+/// The numbers of objects that have just been verified.
+pub(super) fn object_ids(
+    tx: &Transaction<'_>,
+    objects: &[ObjectRef],
+) -> Result<HashMap<ContentHash, i64>, Failure> {
+    objects.iter().map(|object| Ok((object.hash, object_id(tx, object)?))).collect()
+}
+
 fn object_id(tx: &Transaction<'_>, object: &ObjectRef) -> Result<i64, Failure> {
     let mut upsert = tx.prepare_cached(
         "INSERT INTO object (hash, bytes) VALUES (?1, ?2) \
