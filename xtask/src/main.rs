@@ -3,11 +3,13 @@
 //! - [`mod@bench`]: measurements against peers.
 //! - [`crash_test`]: kills a consolidating process again and again and looks at what is left.
 //! - [`fuzz`]: runs the fuzz targets.
+//! - [`security`]: estimates what the encryption of a signature withstands.
 
 mod bench;
 mod cargo;
 mod crash_test;
 mod fuzz;
+mod security;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,8 @@ Tasks:
         acknowledged reads back, and that nothing half-made is visible.
   fuzz [--seconds N] [TARGET]
         Runs one fuzz target, or all of them, for N seconds each (600).
+  security [--json]
+        Estimates what the encryption of a signature withstands, in two ways, and fails if that is too little.
 ";
 
 fn main() -> ExitCode {
@@ -60,6 +64,7 @@ fn run(mut args: Parser) -> Result<bool> {
         "crash-test" => crash_test::run(args),
         crash_test::CHILD => crash_test::child(args),
         "fuzz" => fuzz::run(args),
+        "security" => security::run(args),
         "help" => {
             print!("{HELP}");
             Ok(true)
