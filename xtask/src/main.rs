@@ -28,6 +28,9 @@ Tasks:
         Measures the activation index against its peers in one run, on 59,000 sentence embeddings that it makes once
         (nine minutes); the peer hnswlib needs a C++ compiler. --million takes up to a million synthetic vectors
         instead (1.5 GB, about an hour). --write also refreshes docs/src/measurements/index.md and its plots.
+  bench unconscious [--quick] [--json] [--write]
+        Measures the influence of sealed memories against TenSEAL in one run. --write also refreshes
+        docs/src/measurements/unconscious.md.
   crash-test [--kills N] [--writers N] [--seed N] [--json]
         Kills consolidating processes at random moments (50 times) and checks after each that everything
         acknowledged reads back, and that nothing half-made is visible.

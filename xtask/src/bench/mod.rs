@@ -3,7 +3,7 @@
 //! - `environment`: the Python environment, the model and the data sets, cached outside the repository.
 //! - `worker`: a measuring process, ours or the peers'.
 //! - `series`: asking in turns, and medians.
-//! - `compression`, `index`: the measurements and what they are compared with.
+//! - `compression`, `index`, `unconscious`: the measurements and what they are compared with.
 //! - `curve`: recall against speed.
 //! - `memory`: the peak memory of a command.
 //! - `report`: rows, as a table, JSON and Markdown.
@@ -15,6 +15,7 @@ mod index;
 mod memory;
 mod report;
 mod series;
+mod unconscious;
 mod worker;
 
 use anyhow::Result;
@@ -44,12 +45,17 @@ pub(crate) fn run(mut args: Parser) -> Result<bool> {
     }
     let usage = |message: String| Err(lexopt::Error::from(message).into());
     let measure = match name.as_deref() {
-        Some("compression") if million => return usage("--million goes with bench index".to_owned()),
-        Some("compression") => compression::measure,
         Some("index") if million => index::million,
+        Some("compression" | "unconscious") if million => {
+            return usage("--million goes with bench index".to_owned());
+        }
+        Some("compression") => compression::measure,
         Some("index") => index::measure,
-        Some(other) => return usage(format!("there is no benchmark {other:?}; compression and index are")),
-        None => return usage("which benchmark? compression or index".to_owned()),
+        Some("unconscious") => unconscious::measure,
+        Some(other) => {
+            return usage(format!("there is no benchmark {other:?}; compression, index and unconscious are"));
+        }
+        None => return usage("which benchmark? compression, index or unconscious".to_owned()),
     };
     let report = measure(options)?;
     if options.write {
