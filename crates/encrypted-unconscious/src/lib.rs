@@ -8,6 +8,7 @@
 //! | [`open`] | sealed bytes in, plaintext out, authenticated before it is returned |
 //! | [`bundle`] | what is inside: a header that names the tensors, then their frames |
 //! | [`influence`] | dot products with signatures that stay encrypted |
+//! | [`keyholder`] | who decrypts scores: budgets, coarse answers, an audit log, a socket |
 //!
 //! The sealed format is [age](https://age-encryption.org/v1) with one X25519 recipient, and nothing else, so
 //! `age -d -i keyholder.key` opens it too. Keys are age's, too: an identity made by `age-keygen` works.
@@ -51,6 +52,8 @@ pub mod identity;
 #[cfg(feature = "homomorphic")]
 pub mod influence;
 mod key_file;
+#[cfg(feature = "homomorphic")]
+pub mod keyholder;
 pub mod open;
 pub mod recipient;
 pub mod seal;

@@ -36,6 +36,7 @@ pub use parameters::{
     DELTA_LOG2, DIGIT_BITS, DIGITS, MAX_DIMENSION, MODULUS_LOG2, NOISE_BOUND_LOG2, RING_DIMENSION, SCALE,
 };
 pub use query::{Headroom, Query};
+pub(crate) use score::Evaluation;
 pub use score::{Score, scores};
 pub use signature::{EncryptedSignature, OpenedSignature};
 pub use sum::SignatureSum;
