@@ -14,7 +14,7 @@ use std::{
 use activation_index::{ActivationIndex, Entry};
 use end_to_end::{context, direction, hash_of, nearest_of, remember};
 use omnimind_memory::{
-    CompactOptions, Compaction, Consolidator, Error, IndexConfig, IndexNotice, Metric, Store,
+    CompactOptions, Compaction, Consolidator, Error, IndexConfig, Notice, Metric, Store,
 };
 use tempfile::TempDir;
 
@@ -78,8 +78,8 @@ fn answers_are_right(consolidator: &Consolidator) -> bool {
 }
 
 fn was_rebuilt(consolidator: &Consolidator) -> bool {
-    let notices = consolidator.index_notices();
-    assert!(notices.iter().all(|notice| matches!(notice, IndexNotice::Rebuilt { .. })), "{notices:?}");
+    let notices = consolidator.notices();
+    assert!(notices.iter().all(|notice| matches!(notice, Notice::Rebuilt { .. })), "{notices:?}");
     !notices.is_empty()
 }
 
@@ -175,7 +175,7 @@ fn damage_that_is_met_while_others_search_is_repaired_once_and_for_all() {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| answers_are_right(&shared))).collect();
         assert!(threads.into_iter().all(|thread| thread.join().unwrap()));
     });
-    assert_eq!(shared.index_notices().len(), 1, "said once, however many met it");
+    assert_eq!(shared.notices().len(), 1, "said once, however many met it");
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn where_the_directory_of_the_index_cannot_be_written_searches_go_on_and_say_so_
     assert!(ask(5).contains("made in memory"));
     let opened = indexed.open();
     assert!(answers_are_right(&opened));
-    assert!(matches!(opened.index_notices()[..], [IndexNotice::InMemory { .. }]));
+    assert!(matches!(opened.notices()[..], [Notice::InMemory { .. }]));
     assert!(!opened.is_compaction_due());
     assert!(matches!(opened.compact_index(), Err(Error::IndexNotKept { .. })));
     assert!(opened.verify_index().unwrap().is_clean());

@@ -62,7 +62,7 @@ fn an_index_that_is_opened_again_answers_as_before() {
     assert_eq!(first.index_stats().unwrap().fresh, 0);
     for consolidator in [&first, &opened, &by_hand(dir.path())] {
         assert_eq!(answers(consolidator, (900..950).step_by(7)).len(), 8 * 7);
-        assert_eq!(consolidator.index_notices(), []);
+        assert_eq!(consolidator.notices(), []);
         assert!(consolidator.verify_index().unwrap().is_clean());
     }
 }
@@ -186,6 +186,6 @@ fn a_store_of_other_parts_has_its_index_in_memory_and_says_nothing_about_it() {
     assert_eq!(report.memories, 300);
     assert_eq!(answers(&consolidator, 0..20), before);
     assert!(consolidator.index_stats().unwrap().columns[0].graph.is_some());
-    assert_eq!(consolidator.index_notices(), []);
+    assert_eq!(consolidator.notices(), []);
     assert!(!dir.path().join("index").exists());
 }

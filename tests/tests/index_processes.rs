@@ -153,7 +153,7 @@ fn answers_as_a_scan(store: &Path, alive: &BTreeSet<u64>, round: u64) {
         assert_eq!(walked[0].content_hash, hash_of(n), "round {round}");
     }
     for opened in [&exact, &by_graph] {
-        assert_eq!(opened.index_notices(), [], "round {round}: a whole snapshot was found");
+        assert_eq!(opened.notices(), [], "round {round}: a whole snapshot was found");
         let stats = opened.index_stats().unwrap();
         assert!(stats.snapshot_bytes > 0 && stats.columns[0].graph.is_some());
     }

@@ -82,7 +82,7 @@ impl Session {
 
     /// Says what happened to the index on the way.
     pub(crate) fn tell_notices(&self, consolidator: &Consolidator) {
-        for notice in consolidator.index_notices() {
+        for notice in consolidator.notices() {
             self.output.note(notice);
         }
     }

@@ -15,7 +15,7 @@ use std::{
 use activation_index::{CompactReport, IndexError};
 
 use crate::{
-    Consolidator, Error, IndexNotice, Result,
+    Consolidator, Error, Notice, Result,
     follower::{Follower, Source},
     index::{SharedIndex, lock},
 };
@@ -112,7 +112,7 @@ impl SharedIndex {
                 Some(REST_AFTER_ANOTHER)
             }
             Err(error) => {
-                self.tell(IndexNotice::NotCompacted { reason: error.to_string() });
+                self.tell(Notice::NotCompacted { reason: error.to_string() });
                 Some(REST_AFTER_FAILURE)
             }
         };
@@ -148,7 +148,7 @@ impl SharedIndex {
             (searched.opened, searched.distrusts_snapshot)
         };
         match notice {
-            Some(IndexNotice::InMemory { reason }) if keeping == Keeping::Required => {
+            Some(Notice::InMemory { reason }) if keeping == Keeping::Required => {
                 return Err(Error::IndexNotKept { reason });
             }
             Some(notice) if !was_told && basis == Basis::Snapshot => self.tell(notice),
@@ -159,7 +159,7 @@ impl SharedIndex {
             return Ok(follower);
         }
         if let Err(IndexError::SnapshotDamaged { what, .. }) = follower.index.verify() {
-            self.tell(IndexNotice::Rebuilt { reason: what });
+            self.tell(Notice::Rebuilt { reason: what });
             follower.refill(&source.store)?;
         }
         follower.catch_up(&source.store)?;

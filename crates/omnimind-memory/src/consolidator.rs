@@ -30,6 +30,8 @@ pub struct Consolidator {
     pub(crate) watermark: Mutex<Watermark>,
     pub(crate) index: Arc<SharedIndex>,
     pub(crate) compaction: Compaction,
+    #[cfg(feature = "homomorphic")]
+    pub(crate) unconscious: Option<crate::sealed_signatures::Unconscious>,
 }
 
 impl Consolidator {
@@ -80,6 +82,8 @@ pub struct Builder {
     index: IndexConfig,
     compaction: Compaction,
     compact_options: CompactOptions,
+    #[cfg(feature = "homomorphic")]
+    scores_from: Option<Arc<dyn encrypted_unconscious::keyholder::Keyholder>>,
 }
 
 impl Builder {
@@ -150,6 +154,14 @@ impl Builder {
         self
     }
 
+    /// Who is asked for scores of what is sealed: a process behind a socket, or this process itself. Without one, what is
+    /// sealed has no influence.
+    #[cfg(feature = "homomorphic")]
+    pub fn scores_from(mut self, keyholder: Arc<dyn encrypted_unconscious::keyholder::Keyholder>) -> Self {
+        self.scores_from = Some(keyholder);
+        self
+    }
+
     /// Opens the store.
     ///
     /// # Errors
@@ -170,6 +182,8 @@ impl Builder {
         Ok(Consolidator {
             index: Arc::new(SharedIndex::new(source)?),
             compaction: self.compaction,
+            #[cfg(feature = "homomorphic")]
+            unconscious: self.scores_from.map(crate::sealed_signatures::Unconscious::new),
             store,
             gpu: self.gpu,
             device: self.device,

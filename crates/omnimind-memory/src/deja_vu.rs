@@ -7,6 +7,8 @@ use activation_index::{ActivationIndex, Entry, QueryFilter};
 use memory_store::ContentHash;
 use serde::{Serialize, Serializer};
 
+#[cfg(feature = "homomorphic")]
+use crate::Notice;
 use crate::{Compaction, Consolidator, Item, ProcessContext, Result};
 
 /// A memory that a query resembles.
@@ -14,7 +16,7 @@ use crate::{Compaction, Consolidator, Item, ProcessContext, Result};
 pub struct Familiarity {
     /// The memory.
     pub content_hash: ContentHash,
-    /// How alike: the cosine, or the inner product where the index is configured so.
+    /// How alike: the cosine, or the inner product where the index is configured so. Of a sealed memory its influence.
     pub similarity: f32,
     /// Its type.
     #[serde(rename = "type")]
@@ -30,7 +32,7 @@ pub struct Familiarity {
     pub familiar: bool,
     /// Whether the asking context is in its activation trace.
     pub in_trace: bool,
-    /// Influence of a sealed memory; none until sealed signatures can be compared.
+    /// Of a sealed memory, what its keyholder lets be known: the similarity is at least this. Of others none.
     pub influence: Option<f32>,
 }
 
@@ -40,7 +42,7 @@ fn as_seconds<S: Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::
 
 impl Consolidator {
     /// The `k` memories that `query` resembles most, with what `context` may do with them (R26). Memories of other processes
-    /// that use the store are among them.
+    /// that use the store are among them, and sealed ones where a keyholder can be asked about them.
     ///
     /// # Errors
     /// If the query is empty, not finite or has a dimension that no signature has, or if the catalogue cannot be read.
@@ -64,7 +66,60 @@ impl Consolidator {
         if self.compaction == Compaction::InBackground {
             self.index.compact_if_due();
         }
-        Ok(found.into_iter().map(Familiarity::from).collect())
+        let mut found: Vec<_> = found.into_iter().map(Familiarity::from).collect();
+        #[cfg(feature = "homomorphic")]
+        self.feel(filter, context, query, k, &mut found);
+        Ok(found)
+    }
+
+    /// Puts what the Unconscious lets be known among what was found. Without an answer from there, what was found is still
+    /// the answer: a notice says what is missing.
+    #[cfg(feature = "homomorphic")]
+    fn feel(
+        &self,
+        filter: &QueryFilter,
+        context: &ProcessContext,
+        query: &[f32],
+        k: usize,
+        found: &mut Vec<Familiarity>,
+    ) {
+        if self.unconscious.is_none() || filter.recallable == Some(true) {
+            return;
+        }
+        let influence = self.influence_among(query, |memory| {
+            filter.kind.as_ref().is_none_or(|kind| *kind == memory.kind)
+                && filter.context.as_ref().is_none_or(|context| memory.contexts.contains(context))
+        });
+        let influence = match influence {
+            Ok(influence) => influence,
+            Err(error) => {
+                self.index.tell(Notice::WithoutInfluence { reason: error.to_string() });
+                return;
+            }
+        };
+        if let Some(unanswered) = influence.unanswered.first() {
+            let reason = match influence.unanswered.len() {
+                1 => format!("memory {}: {}", unanswered.content_hash, unanswered.reason),
+                count => format!("{count} sealed memories, the newest of them because {}", unanswered.reason),
+            };
+            self.index.tell(Notice::WithoutInfluence { reason });
+        }
+        let threshold = self.index.source.config.familiar_threshold;
+        found.extend(influence.felt.into_iter().map(|felt| Familiarity {
+            content_hash: felt.content_hash,
+            similarity: felt.at_least,
+            kind: felt.kind,
+            age: felt.age,
+            recallable: false,
+            reason_if_not: Some(
+                "sealed: it was born of a failure, and only its keyholder can open it".to_owned(),
+            ),
+            familiar: felt.at_least >= threshold,
+            in_trace: felt.contexts.iter().any(|trace| trace == context.as_str()),
+            influence: Some(felt.at_least),
+        }));
+        found.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
+        found.truncate(k);
     }
 
     /// The memories in whose activation trace `context` is (R25), in no particular order.

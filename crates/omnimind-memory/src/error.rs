@@ -124,6 +124,21 @@ pub enum Error {
         /// What is still held; it can be freed again.
         still_held: Vec<StillHeld>,
     },
+    /// Nobody can be asked for scores.
+    #[cfg(feature = "homomorphic")]
+    #[error(
+        "no keyholder can be asked for scores; start one with `omnimind keyholder serve`, and name its socket in \
+         [unconscious]"
+    )]
+    NoScores,
+    /// The keyholder does not answer, or says no.
+    #[cfg(feature = "homomorphic")]
+    #[error(transparent)]
+    Keyholder(#[from] encrypted_unconscious::keyholder::KeyholderError),
+    /// A query or a signature has no direction that could be compared.
+    #[cfg(feature = "homomorphic")]
+    #[error(transparent)]
+    Influence(#[from] encrypted_unconscious::InfluenceError),
     /// Sealing failed.
     #[error("the {kind:?} item could not be sealed: {source}")]
     Seal {
@@ -177,6 +192,8 @@ impl Error {
             | Self::StillDamaged(_)
             | Self::Index(IndexError::SnapshotDamaged { .. }) => ErrorClass::Damaged,
             Self::Sealed { .. } => ErrorClass::Refused,
+            #[cfg(feature = "homomorphic")]
+            Self::Keyholder(error) if error.is_refusal() => ErrorClass::Refused,
             Self::NotUndone { source, .. } => source.class(),
             _ => ErrorClass::Failed,
         }

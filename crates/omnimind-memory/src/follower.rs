@@ -33,10 +33,10 @@ impl Source {
     }
 }
 
-/// Something about the index that is no error, and that somebody may want to know.
+/// Something about an answer or the index that is no error, and that somebody may want to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum IndexNotice {
+pub enum Notice {
     /// The snapshot was damaged or of something else, and the index has been filled again from the store.
     Rebuilt {
         /// What was wrong with the snapshot.
@@ -47,6 +47,11 @@ pub enum IndexNotice {
         /// Why not.
         reason: String,
     },
+    /// Sealed memories are missing among the answers, or some of them.
+    WithoutInfluence {
+        /// Why: no keyholder answers, or budgets are used up.
+        reason: String,
+    },
     /// A new snapshot could not be made in the background. It will be tried again; answers are right without it.
     NotCompacted {
         /// Why not.
@@ -54,7 +59,7 @@ pub enum IndexNotice {
     },
 }
 
-impl fmt::Display for IndexNotice {
+impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rebuilt { reason } => {
@@ -68,6 +73,9 @@ impl fmt::Display for IndexNotice {
                     f,
                     "the index is made in memory, anew in each process, because it cannot be kept: {reason}"
                 )
+            }
+            Self::WithoutInfluence { reason } => {
+                write!(f, "what is sealed does not take part in the answer: {reason}")
             }
             Self::NotCompacted { reason } => {
                 write!(f, "the index goes on as it is, because it could not be compacted: {reason}")
@@ -96,11 +104,11 @@ impl Follower {
     }
 
     /// With what the snapshot holds, if there is one that is of use. Where none can be kept it begins from nothing.
-    pub(crate) fn open(source: &Source) -> Result<(Self, Option<IndexNotice>)> {
+    pub(crate) fn open(source: &Source) -> Result<(Self, Option<Notice>)> {
         let in_memory = |reason: Option<String>| {
             let index = ActivationIndex::new(source.config)?;
             let follower = Self { index, opened: true, kept: false, distrusts_snapshot: false };
-            Ok((follower, reason.map(|reason| IndexNotice::InMemory { reason })))
+            Ok((follower, reason.map(|reason| Notice::InMemory { reason })))
         };
         let Some(dir) = source.dir() else { return in_memory(None) };
         let Some(identity) = source.store.identity() else {
@@ -111,7 +119,7 @@ impl Follower {
             opened => opened?,
         };
         let notice = match opening {
-            Opening::Unusable { reason } => Some(IndexNotice::Rebuilt { reason }),
+            Opening::Unusable { reason } => Some(Notice::Rebuilt { reason }),
             _ => None,
         };
         Ok((Self { index, opened: true, kept: true, distrusts_snapshot: false }, notice))

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use activation_index::{ActivationIndex, IndexError};
 
 use crate::{
-    IndexNotice, Result,
+    Notice, Result,
     compaction::Background,
     follower::{Follower, Source},
 };
@@ -16,7 +16,7 @@ use crate::{
 pub(crate) struct SharedIndex {
     pub(crate) source: Source,
     follower: RwLock<Follower>,
-    notices: Mutex<Vec<IndexNotice>>,
+    notices: Mutex<Vec<Notice>>,
     pub(crate) background: Background,
 }
 
@@ -41,7 +41,7 @@ impl SharedIndex {
         self.bring_up_to_date(&mut follower)?;
         match question(&follower.index) {
             Err(IndexError::SnapshotDamaged { what, .. }) => {
-                self.tell(IndexNotice::Rebuilt { reason: what });
+                self.tell(Notice::Rebuilt { reason: what });
                 follower.refill(&self.source.store)?;
                 Ok(question(&follower.index)?)
             }
@@ -72,14 +72,14 @@ impl SharedIndex {
         if follower.is_current(&self.source.store)? { Ok(()) } else { follower.catch_up(&self.source.store) }
     }
 
-    pub(crate) fn tell(&self, notice: IndexNotice) {
+    pub(crate) fn tell(&self, notice: Notice) {
         let mut notices = lock(&self.notices);
         if !notices.contains(&notice) {
             notices.push(notice);
         }
     }
 
-    pub(crate) fn take_notices(&self) -> Vec<IndexNotice> {
+    pub(crate) fn take_notices(&self) -> Vec<Notice> {
         std::mem::take(&mut *lock(&self.notices))
     }
 

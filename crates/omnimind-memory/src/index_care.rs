@@ -11,7 +11,7 @@ use memory_store::{Change, ContentHash, Trace};
 use serde::Serialize;
 
 use crate::{
-    Consolidator, Error, IndexNotice, Result,
+    Consolidator, Error, Notice, Result,
     follower::{Follower, Source},
 };
 
@@ -64,7 +64,7 @@ impl Consolidator {
 
     /// What happened to the index since this was last asked; each notice is given once.
     #[must_use]
-    pub fn index_notices(&self) -> Vec<IndexNotice> {
+    pub fn notices(&self) -> Vec<Notice> {
         self.index.take_notices()
     }
 
@@ -78,7 +78,7 @@ impl Consolidator {
         let (follower, notice) = Follower::open(&source)?;
         let snapshot_bytes = follower.index.stats().snapshot_bytes;
         let damage = match (notice, follower.index.verify()) {
-            (Some(IndexNotice::Rebuilt { reason }), _) => Some(reason),
+            (Some(Notice::Rebuilt { reason }), _) => Some(reason),
             (Some(notice), _) => {
                 self.index.tell(notice);
                 None

@@ -43,6 +43,7 @@
 //! | `deja_vu` | what a query resembles, across processes |
 //! | `follower`, `index` | an index that is in step with the store, shared by threads |
 //! | `compaction`, `index_care` | when its next snapshot is made; whether it holds what the store holds |
+//! | `influence`, `sealed_signatures` | what a query resembles among what nobody may read |
 //! | `reactivate`, `on_device` | bringing back into host memory, as a stream, into VRAM |
 //! | `outcome`, `error` | what came of it |
 //!
@@ -59,6 +60,8 @@ mod error;
 mod follower;
 mod index;
 mod index_care;
+#[cfg(feature = "homomorphic")]
+mod influence;
 mod item;
 mod lanes;
 mod on_device;
@@ -67,6 +70,8 @@ mod pressure;
 mod reactivate;
 mod rehearsal;
 mod sealed;
+#[cfg(feature = "homomorphic")]
+mod sealed_signatures;
 mod source;
 
 pub use compaction::Compaction;
@@ -75,19 +80,25 @@ pub use content::DOMAIN as CONTENT_HASH_DOMAIN;
 pub use context::{MAX_CONTEXT_BYTES, ProcessContext};
 pub use deja_vu::Familiarity;
 pub use error::{Error, ErrorClass, Result};
-pub use follower::IndexNotice;
+pub use follower::Notice;
 pub use index_care::IndexCheck;
+#[cfg(feature = "homomorphic")]
+pub use influence::{Felt, Influence, InfluenceLevel, Unanswered};
 pub use item::{Item, MAX_TENSOR_NAME_BYTES, NamedTensor, TensorData};
 pub use on_device::{DeviceTensor, ReactivatedOnDevice};
 pub use outcome::{Consolidated, Failed, Outcome, StillHeld};
 pub use pressure::Pressure;
 pub use reactivate::{OwnedTensor, Reactivated, TensorStream, TraceWarning};
+#[cfg(feature = "homomorphic")]
+pub use sealed_signatures::MOST_ASKED;
 
 pub use activation_index::{
     ColumnStats, CompactOptions, CompactReport, GraphStats, IndexConfig, IndexError, IndexStats, Metric,
     QueryFilter,
 };
 pub use encrypted_unconscious::Recipient;
+#[cfg(feature = "homomorphic")]
+pub use encrypted_unconscious::keyholder::{Keyholder, SumAnswer};
 pub use gpu_probe::{Allocation, DeviceMemory, GpuProbe, NoGpu, SimulatedGpu, WatermarkConfig, detect};
 pub use memory_store::{
     ContentHash, Filter, GcReport, LayerName, Memory, MemorySummary, Stats, Store, Tensor, Trace,

@@ -100,7 +100,7 @@ fn searching(store: &str, ledger: &str, seed: &str) -> Result<(), Box<dyn Error>
             break;
         }
     }
-    if let [notice, ..] = consolidator.index_notices().as_slice() {
+    if let [notice, ..] = consolidator.notices().as_slice() {
         return Err(notice.to_string().into());
     }
     println!("{searches}");
@@ -127,7 +127,7 @@ fn asking(store: &str, number: &str) -> Result<(), Box<dyn Error>> {
     for found in consolidator.deja_vu(&context("asker"), &direction(number.parse()?), 1)? {
         println!("{}", found.content_hash);
     }
-    for notice in consolidator.index_notices() {
+    for notice in consolidator.notices() {
         eprintln!("{notice}");
     }
     Ok(())

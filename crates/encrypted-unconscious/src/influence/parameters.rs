@@ -1,9 +1,9 @@
 //! The numbers that the encryption rests on, and why they are safe and large enough. No code.
 //!
 //! **Security.** A signature is encrypted under a one-time RLWE key: ring Z\[X\]/(X⁴⁰⁹⁶ + 1), modulus 2⁶⁴, a binary secret,
-//! and an error uniform on −8…8 (with the two ends half as likely): `TUniform(3)`. These are the parameters of the GLWE keys of
-//! `V1_0_PARAM_GPU_MULTI_BIT_GROUP_2_MESSAGE_3_CARRY_3_KS_PBS_TUNIFORM_2M128` in `tfhe` (dimension 1, degree 4096), which its
-//! authors chose for at least 128 bits with the lattice estimator. `cargo xtask security` prints the estimate.
+//! and an error uniform on −8…8 with the two ends half as likely, `TUniform(3)`. These are the GLWE parameters of
+//! `V1_1_PARAM_MULTI_BIT_GROUP_2_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128` in `tfhe` (dimension 1, degree 4096), which its
+//! authors chose for at least 128 bits with the lattice estimator. `cargo xtask security` prints that and an estimate of its own.
 //!
 //! **Range.** A score is the sum of products of two unit vectors in steps of 1/[`SCALE`]. The query is cut into [`DIGITS`]
 //! digits, so that the error of the ciphertext is multiplied by small numbers only, and each digit's sum fits into 64

@@ -56,7 +56,8 @@ pub trait Keyholder: fmt::Debug + Send + Sync {
     /// Takes more memories into the sums of a store. A member that is there already is left as it is.
     ///
     /// # Errors
-    /// [`KeyholderError::OutOfStep`] if it has not followed to where the step begins; [`KeyholderError`].
+    /// [`KeyholderError::OutOfStep`] if it has not followed to where the step begins, or if a member was forgotten; then the
+    /// sums are as before. [`KeyholderError`].
     fn follow(&self, store: &StoreId, step: Step<'_>) -> Result<(), KeyholderError>;
 
     /// What it holds and how much was asked of it.
@@ -75,6 +76,9 @@ pub struct Step<'s> {
     pub to: u64,
     /// Signatures of the memories that came in between.
     pub admitted: &'s [EncryptedSignature],
+    /// Memories that were forgotten in between. If one of them is in the sums, they must be begun anew: a sum cannot be mended
+    /// without the ciphertext.
+    pub forgotten: &'s [[u8; 32]],
 }
 
 /// How far a store has been followed.
