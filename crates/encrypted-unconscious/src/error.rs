@@ -33,10 +33,39 @@ pub enum Error {
     KeyFile {
         /// The file.
         path: PathBuf,
-        /// `read` or `written`.
+        /// What was to be done with it: `read`, `written`, `rotated` or `destroyed`.
         action: &'static str,
         /// Why.
         source: io::Error,
+    },
+    /// The identity file is protected with a passphrase, and there is none to open it with.
+    #[error("{path:?} is protected with a passphrase, which is needed to use it")]
+    PassphraseNeeded {
+        /// The identity file.
+        path: PathBuf,
+    },
+    /// Asking for a passphrase failed.
+    #[error("no passphrase could be had for {path:?}: {source}")]
+    PassphraseNotGiven {
+        /// The identity file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The identity file is protected with another passphrase.
+    #[error("the passphrase does not open {path:?}; try again")]
+    WrongPassphrase {
+        /// The identity file.
+        path: PathBuf,
+    },
+    /// Nothing was given as a passphrase.
+    #[error("an empty passphrase protects nothing; choose another, or do without one")]
+    EmptyPassphrase,
+    /// Identities are not destroyed in the middle of a rotation.
+    #[error("the rotation of {path:?} was interrupted, so nothing is destroyed; finish it by rotating again")]
+    RotationUnfinished {
+        /// The identity file.
+        path: PathBuf,
     },
     /// The file holds no usable identity.
     #[error("{path:?} is not an identity: {reason}")]

@@ -1,7 +1,7 @@
 //! The keyholder's secret, and the file it lives in. A sealing process never needs it.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret;
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::bundle::BundleReader;
 use crate::error::{Error, Result};
-use crate::key_file::{self, Access};
+use crate::key_file::{self, Access, Passphrase};
 use crate::open::OpenReader;
 use crate::recipient::Recipient;
 
@@ -37,10 +37,27 @@ impl Identity {
     /// # Errors
     /// [`Error::AlreadyExists`] or [`Error::KeyFile`]; then there is no new file.
     pub fn write_new(&self, path: impl AsRef<Path>) -> Result<()> {
+        key_file::write_new(path.as_ref(), &self.file_content(None)?, Access::Owner)
+    }
+
+    /// As [`write_new`](Self::write_new), encrypted with a passphrase as `age -p` does it: `age -d` decrypts
+    /// the file.
+    ///
+    /// # Errors
+    /// As [`write_new`](Self::write_new), and [`Error::CannotSeal`].
+    pub fn write_new_with_passphrase(&self, path: impl AsRef<Path>, passphrase: &Passphrase) -> Result<()> {
+        key_file::write_new(path.as_ref(), &self.file_content(Some(passphrase))?, Access::Owner)
+    }
+
+    /// What is in the identity's file.
+    pub(crate) fn file_content(&self, passphrase: Option<&Passphrase>) -> Result<Zeroizing<Vec<u8>>> {
         let secret = self.0.to_string();
         let text =
             Zeroizing::new(format!("# public key: {}\n{}\n", self.recipient(), secret.expose_secret()));
-        key_file::write_new(path.as_ref(), &text, Access::Owner)
+        Ok(Zeroizing::new(match passphrase {
+            Some(passphrase) => key_file::encrypt(text.as_bytes(), passphrase)?,
+            None => text.as_bytes().to_vec(),
+        }))
     }
 
     /// Writes the secret to `path` and the public key to `path` + `.pub`, and returns the latter's path.
@@ -50,14 +67,28 @@ impl Identity {
     /// # Errors
     /// [`Error::AlreadyExists`] or [`Error::KeyFile`]; then neither file is new.
     pub fn write_pair(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
-        let path = path.as_ref();
-        let mut public = path.as_os_str().to_owned();
-        public.push(".pub");
-        let public = PathBuf::from(public);
+        self.write_both(path.as_ref(), None)
+    }
+
+    /// As [`write_pair`](Self::write_pair), with the secret encrypted as
+    /// [`write_new_with_passphrase`](Self::write_new_with_passphrase) does it. The public key stays readable.
+    ///
+    /// # Errors
+    /// As [`write_pair`](Self::write_pair), and [`Error::CannotSeal`].
+    pub fn write_pair_with_passphrase(
+        &self,
+        path: impl AsRef<Path>,
+        passphrase: &Passphrase,
+    ) -> Result<PathBuf> {
+        self.write_both(path.as_ref(), Some(passphrase))
+    }
+
+    fn write_both(&self, path: &Path, passphrase: Option<&Passphrase>) -> Result<PathBuf> {
+        let public = key_file::beside(path, ".pub");
         if public.symlink_metadata().is_ok() {
             return Err(Error::AlreadyExists { path: public });
         }
-        self.write_new(path)?;
+        key_file::write_new(path, &self.file_content(passphrase)?, Access::Owner)?;
         self.recipient().write_new(&public).inspect_err(|_| {
             // Nobody has seen this identity yet: without it, all is as before.
             let _ = std::fs::remove_file(path);
@@ -68,12 +99,33 @@ impl Identity {
     /// Reads the secret from a file, such as [`write_new`](Self::write_new) or `age-keygen` makes.
     ///
     /// # Errors
-    /// [`Error::Insecure`] where others than its owner may use the file; [`Error::KeyFile`];
-    /// [`Error::NotAnIdentity`].
+    /// [`Error::Insecure`] where others than its owner may use the file; [`Error::PassphraseNeeded`];
+    /// [`Error::KeyFile`]; [`Error::NotAnIdentity`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = key_file::read(path, Access::Owner)?;
-        parse(&text).map_err(|reason| Error::NotAnIdentity { path: path.to_owned(), reason })
+        Self::load_asking(path, || Err(Error::PassphraseNeeded { path: path.to_owned() }))
+    }
+
+    /// As [`load`](Self::load), also from a file that is encrypted with a passphrase, such as
+    /// [`write_new_with_passphrase`](Self::write_new_with_passphrase) or `age -p` makes. `ask` is called for
+    /// the passphrase only if there is one. Trying it takes about a second and 256 MiB of memory, and never
+    /// more than some seconds and 1 GiB.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); [`Error::PassphraseNotGiven`] where `ask` fails; [`Error::WrongPassphrase`].
+    pub fn load_with(path: impl AsRef<Path>, ask: impl FnOnce() -> io::Result<Passphrase>) -> Result<Self> {
+        let path = path.as_ref();
+        let not_given = |source| Error::PassphraseNotGiven { path: path.to_owned(), source };
+        Self::load_asking(path, || ask().map_err(not_given))
+    }
+
+    pub(crate) fn load_asking(path: &Path, ask: impl FnOnce() -> Result<Passphrase>) -> Result<Self> {
+        let mut content = key_file::read_bytes(path, Access::Owner)?;
+        if key_file::is_encrypted(&content) {
+            content = key_file::decrypt(path, &content, ask)?;
+        }
+        let text = std::str::from_utf8(&content).map_err(|_| "it is not text");
+        text.and_then(parse).map_err(|reason| Error::NotAnIdentity { path: path.to_owned(), reason })
     }
 
     /// Opens what was sealed for [`recipient`](Self::recipient). Every byte that the reader returns is
@@ -83,7 +135,11 @@ impl Identity {
     /// [`Error::NotSealed`], [`Error::WrongKey`], [`Error::BeginningChanged`], [`Error::Truncated`] or
     /// [`Error::Io`].
     pub fn open<R: Read>(&self, sealed: R) -> Result<OpenReader<R>> {
-        OpenReader::new(&self.0, sealed)
+        Ok(OpenReader::new(std::iter::once(&self.0), sealed)?.1)
+    }
+
+    pub(crate) fn as_age(&self) -> &age::x25519::Identity {
+        &self.0
     }
 
     /// Opens a sealed [bundle](crate::bundle) and reads its header.
@@ -96,8 +152,8 @@ impl Identity {
 }
 
 fn parse(text: &str) -> Result<Identity, &'static str> {
-    if text.starts_with("age-encryption.org/") || text.starts_with("-----BEGIN AGE") {
-        return Err("it is encrypted itself; decrypt it with `age -d` first");
+    if text.starts_with("-----BEGIN AGE") {
+        return Err("it is encrypted, and written as text; decrypt it with `age -d` first");
     }
     let line = key_file::only_line(text)?;
     if line.starts_with("age1") {

@@ -1,16 +1,27 @@
-//! Files that hold one key: written whole or not at all, never replaced, read with a limit. Knows nothing of
-//! keys.
+//! Files that hold one key: written whole or not at all, protected with a passphrase if wanted, read with
+//! limits. Knows nothing of keys.
 
-use std::fs::File;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use age::secrecy::SecretString;
+use age::{DecryptError, Decryptor, Encryptor, scrypt};
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
 /// Far more than a key and its comments need.
 const MAX_BYTES: usize = 64 * 1024;
+/// The work of trying one passphrase, as `age -p` sets it: 2^18 steps and 256 MiB, about a second.
+const WORK_LOG2: u8 = 18;
+/// The most work that a file may ask of its reader: 2^20 steps and 1 GiB, some seconds.
+const MAX_WORK_LOG2: u8 = 20;
+/// What an encrypted file begins with, in any version.
+const ENCRYPTED: &[u8] = b"age-encryption.org/";
 
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,31 +32,121 @@ pub(crate) enum Access {
     Everybody,
 }
 
+/// What an identity file can be protected with. It is wiped from memory when dropped, and shown by nothing.
+#[derive(Clone)]
+pub struct Passphrase(SecretString);
+
+impl Passphrase {
+    /// Takes a passphrase as it is: spaces and line ends count.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPassphrase`].
+    pub fn new(text: impl Into<Zeroizing<String>>) -> Result<Self> {
+        let text = text.into();
+        if text.is_empty() {
+            return Err(Error::EmptyPassphrase);
+        }
+        // A boxed copy of just the right size: nothing of it is left behind by shrinking.
+        Ok(Self(SecretString::from(Box::<str>::from(text.as_str()))))
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase")
+    }
+}
+
+/// The path with something after its name: `key` and `.pub` are `key.pub`.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path.as_os_str());
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The folder that a file is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 /// Writes a file that did not exist before, so that it is there whole and durable, or not at all.
-pub(crate) fn write_new(path: &Path, text: &str, access: Access) -> Result<()> {
+pub(crate) fn write_new(path: &Path, content: &(impl AsRef<[u8]> + ?Sized), access: Access) -> Result<()> {
     let failed = |source| Error::KeyFile { path: path.to_owned(), action: "written", source };
     // Found again, atomically, when the name is given; here it only saves the work.
     if path.symlink_metadata().is_ok() {
         return Err(Error::AlreadyExists { path: path.to_owned() });
     }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".key-");
-    restrict(&mut builder, access);
-    let mut file = builder.tempfile_in(folder).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    let folder = folder_of(path);
+    let file = staged(folder, content.as_ref(), access).map_err(failed)?;
     file.persist_noclobber(path).map_err(|refused| match refused.error.kind() {
         io::ErrorKind::AlreadyExists => Error::AlreadyExists { path: path.to_owned() },
         _ => failed(refused.error),
     })?;
     sync_folder(folder).map_err(|source| {
         // Without its folder on disk, the file could be gone after a power loss, with what is sealed for it.
-        let _ = std::fs::remove_file(path);
+        let _ = fs::remove_file(path);
         failed(source)
     })
+}
+
+/// Writes a file in place of one that may be there, so that either is there whole at any moment. Durable.
+pub(crate) fn replace(path: &Path, content: &(impl AsRef<[u8]> + ?Sized), access: Access) -> Result<()> {
+    let failed = |source| Error::KeyFile { path: path.to_owned(), action: "written", source };
+    let folder = folder_of(path);
+    let file = staged(folder, content.as_ref(), access).map_err(failed)?;
+    file.persist(path).map_err(|refused| failed(refused.error))?;
+    sync_folder(folder).map_err(failed)
+}
+
+/// Gives a file another name in the same folder, in place of one that may have it. Durable.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).and_then(|()| sync_folder(folder_of(to))).map_err(|source| Error::KeyFile {
+        path: to.to_owned(),
+        action: "written",
+        source,
+    })
+}
+
+/// Gives a file that holds `content` a second name, which did not exist before; where the file system cannot do
+/// that, a copy. Durable.
+pub(crate) fn link(from: &Path, to: &Path, content: &[u8]) -> Result<()> {
+    match fs::hard_link(from, to).and_then(|()| sync_folder(folder_of(to))) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            Err(Error::AlreadyExists { path: to.to_owned() })
+        }
+        Err(_) => write_new(to, content, Access::Owner),
+    }
+}
+
+/// Overwrites a file if `overwrite`, and removes it. Durable, as far as the file system writes where it wrote
+/// before.
+pub(crate) fn destroy(path: &Path, overwrite: bool) -> Result<()> {
+    let destroy = || {
+        if overwrite {
+            let mut file = File::options().write(true).open(path)?;
+            let bytes = file.metadata()?.len();
+            io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
+            file.sync_all()?;
+        }
+        fs::remove_file(path)?;
+        sync_folder(folder_of(path))
+    };
+    destroy().map_err(|source| Error::KeyFile { path: path.to_owned(), action: "destroyed", source })
+}
+
+/// A temporary file in `folder` with this content, which is on the disk.
+fn staged(folder: &Path, content: &[u8], access: Access) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".key-");
+    restrict(&mut builder, access);
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    Ok(file)
 }
 
 #[cfg(unix)]
@@ -71,8 +172,18 @@ fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a file of one key. One that only its owner may read is refused where others may, too.
+/// Reads a file of one key, as text.
 pub(crate) fn read(path: &Path, access: Access) -> Result<Zeroizing<String>> {
+    let bytes = read_bytes(path, access)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        let source = io::Error::other("it is not text");
+        Error::KeyFile { path: path.to_owned(), action: "read", source }
+    })?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// Reads a file of one key. One that only its owner may read is refused where others may, too.
+pub(crate) fn read_bytes(path: &Path, access: Access) -> Result<Zeroizing<Vec<u8>>> {
     let failed = |source| Error::KeyFile { path: path.to_owned(), action: "read", source };
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
@@ -88,10 +199,54 @@ pub(crate) fn read(path: &Path, access: Access) -> Result<Zeroizing<String>> {
     if bytes.len() > MAX_BYTES {
         return Err(failed(io::Error::other("it is far too large for a key")));
     }
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(failed(io::Error::other("it is not text"))),
+    Ok(bytes)
+}
+
+/// Encrypts the content of a file as `age -p` does.
+pub(crate) fn encrypt(content: &[u8], passphrase: &Passphrase) -> Result<Vec<u8>> {
+    let mut recipient = scrypt::Recipient::new(passphrase.0.clone());
+    recipient.set_work_factor(WORK_LOG2);
+    let encryptor = Encryptor::with_recipients(std::iter::once(&recipient as &dyn age::Recipient))
+        .map_err(|error| Error::CannotSeal { reason: error.to_string() })?;
+    let mut encrypted = Vec::new();
+    let mut writer = encryptor.wrap_output(&mut encrypted).map_err(Error::Io)?;
+    writer.write_all(content).and_then(|()| writer.finish().map(drop)).map_err(Error::Io)?;
+    Ok(encrypted)
+}
+
+/// Whether the content of a file is encrypted, with a passphrase or otherwise.
+pub(crate) fn is_encrypted(content: &[u8]) -> bool {
+    content.starts_with(ENCRYPTED)
+}
+
+/// Decrypts the content of the file `path`, which is not believed to be harmless.
+pub(crate) fn decrypt(
+    path: &Path,
+    encrypted: &[u8],
+    ask: impl FnOnce() -> Result<Passphrase>,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let refused = |reason| Error::NotAnIdentity { path: path.to_owned(), reason };
+    let damaged = "it is encrypted, and was changed since; restore it from a backup";
+    let decryptor = Decryptor::new_buffered(encrypted).map_err(|_| refused(damaged))?;
+    if !decryptor.is_scrypt() {
+        return Err(refused("it is encrypted for another key; decrypt it with `age -d` first"));
     }
+    let mut identity = scrypt::Identity::new(ask()?.0);
+    identity.set_max_work_factor(MAX_WORK_LOG2);
+    let mut reader =
+        decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity)).map_err(|error| match error {
+            DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed => {
+                Error::WrongPassphrase { path: path.to_owned() }
+            }
+            DecryptError::ExcessiveWork { .. } => {
+                refused("trying its passphrase takes more than 2^20 steps; decrypt it with `age -d` first")
+            }
+            _ => refused(damaged),
+        })?;
+    // Plaintext is shorter, so that no copy of a secret is left behind by growing.
+    let mut content = Zeroizing::new(Vec::with_capacity(encrypted.len()));
+    reader.read_to_end(&mut content).map_err(|_| refused(damaged))?;
+    Ok(content)
 }
 
 #[cfg(unix)]

@@ -3,6 +3,7 @@
 //! | module | idea |
 //! |---|---|
 //! | [`identity`] | the keyholder's secret, and the one file it lives in |
+//! | [`ring`] | the identity in use and those before it, and how one takes the other's place |
 //! | [`recipient`] | the public half: all that a sealing process needs |
 //! | [`seal`] | plaintext in, sealed bytes out, as a stream |
 //! | [`open`] | sealed bytes in, plaintext out, authenticated before it is returned |
@@ -56,6 +57,7 @@ mod key_file;
 pub mod keyholder;
 pub mod open;
 pub mod recipient;
+pub mod ring;
 pub mod seal;
 
 pub use bundle::{BundleHeader, BundleReader, BundleWriter, FrameReader, TensorEntry};
@@ -63,6 +65,8 @@ pub use error::{Error, Result};
 pub use identity::Identity;
 #[cfg(feature = "homomorphic")]
 pub use influence::{EncryptedSignature, InfluenceError, OpenedSignature, Query, SignatureSum};
+pub use key_file::Passphrase;
 pub use open::OpenReader;
 pub use recipient::Recipient;
+pub use ring::{KeyRing, Opened};
 pub use seal::{SealWriter, Sealer};

@@ -51,7 +51,11 @@ impl From<Flaw> for Error {
 }
 
 impl<R: Read> OpenReader<R> {
-    pub(crate) fn new(identity: &age::x25519::Identity, sealed: R) -> Result<Self> {
+    /// Opens with the first of the identities that fits, and says which one that is.
+    pub(crate) fn new<'a>(
+        identities: impl Iterator<Item = &'a age::x25519::Identity>,
+        sealed: R,
+    ) -> Result<(usize, Self)> {
         let mut source = BufReader::new(sealed);
         let beginning = read_beginning(&mut source)?;
         let beginning_bytes = beginning.len() as u64;
@@ -74,8 +78,14 @@ impl<R: Read> OpenReader<R> {
         if decryptor.is_scrypt() {
             return Err(Error::NotSealed { reason: "it is encrypted with a passphrase" });
         }
-        let inner = decryptor.decrypt(std::iter::once(identity as &dyn age::Identity)).map_err(refused)?;
-        Ok(Self { inner, watch, beginning_bytes, plain_bytes: 0, flaw: None })
+        // `age` asks for the next identity only if the one before does not fit.
+        let mut asked = 0;
+        let counted = identities.map(|identity| {
+            asked += 1;
+            identity as &dyn age::Identity
+        });
+        let inner = decryptor.decrypt(counted).map_err(refused)?;
+        Ok((asked - 1, Self { inner, watch, beginning_bytes, plain_bytes: 0, flaw: None }))
     }
 
     /// What `age` could not make sense of, and where.
