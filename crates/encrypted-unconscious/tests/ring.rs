@@ -393,3 +393,59 @@ fn a_link_a_second_process_and_an_open_file_are_refused_before_anything_is_chang
     assert!(matches!(KeyRing::begin_rotation(state.path(), None), Err(Error::Insecure { .. })));
     assert_eq!(names(state.folder.path()), ["key", "key.pub", "key.retired.1"]);
 }
+
+const CHILD: &str = "ENCRYPTED_UNCONSCIOUS_TEST_RING";
+
+/// What the process to be killed does: this test binary again, with a path in its environment.
+#[test]
+fn child() {
+    let Some(path) = std::env::var_os(CHILD) else { return };
+    loop {
+        KeyRing::begin_rotation(&path, None).unwrap();
+    }
+}
+
+#[test]
+fn killed_at_any_moment_every_seal_opens_and_what_was_begun_is_finished() {
+    let state = Interrupted::after(0, false);
+    let public = beside(&state.path(), ".pub");
+    let mut sealed = vec![state.old.clone()];
+    let mut interrupted = 0;
+    for round in 0..40 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+            .env(CHILD, state.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let seen = beside(&state.path(), [".next", ".pub.next"][round % 2]);
+        while !seen.exists() {
+            assert!(child.try_wait().unwrap().is_none(), "it goes on for ever");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        // Whatever is published can be opened, by the ring as it was left and by all that follow.
+        sealed.push(seal(&Recipient::load(&public).unwrap()));
+        sealed.iter().for_each(|sealed| _ = opens(&state.ring(), sealed));
+        let next = beside(&state.path(), ".next");
+        if next.exists() {
+            interrupted += 1;
+            let begun = Identity::load(next).unwrap().recipient();
+            assert_eq!(KeyRing::begin_rotation(state.path(), None).unwrap(), begun);
+        } else if beside(&state.path(), ".pub.next").exists() {
+            interrupted += 1;
+            let begun = state.ring().current().recipient();
+            assert_eq!(KeyRing::begin_rotation(state.path(), None).unwrap(), begun);
+        }
+        assert_eq!(state.ring().current().recipient(), Recipient::load(&public).unwrap());
+        // None is retired twice, and the current one is not among them.
+        let retired = names(state.folder.path()).iter().filter(|name| name.contains(".retired.")).count();
+        assert_eq!(state.ring().identities().count(), retired + 1);
+        if round % 10 == 9 {
+            KeyRing::destroy_retired(state.path()).unwrap();
+            sealed = vec![seal(&Recipient::load(&public).unwrap())];
+        }
+    }
+    assert!(interrupted > 0);
+}
