@@ -51,6 +51,9 @@ pub enum Error {
         /// Its trauma score.
         trauma_score: f64,
     },
+    /// There is no seal to open.
+    #[error("memory {0} is not sealed; `omnimind reactivate` brings it back")]
+    NotSealed(ContentHash),
     /// What is stored of a memory does not read back.
     #[error(
         "memory {content_hash} is damaged in tensor {tensor:?}: {reason}; `omnimind verify --repair` sets damage aside, and \
@@ -194,6 +197,7 @@ impl Error {
             Self::Sealed { .. } => ErrorClass::Refused,
             #[cfg(feature = "homomorphic")]
             Self::Keyholder(error) if error.is_refusal() => ErrorClass::Refused,
+            Self::Seal { source, .. } if source.is_damage() => ErrorClass::Damaged,
             Self::NotUndone { source, .. } => source.class(),
             _ => ErrorClass::Failed,
         }

@@ -44,6 +44,7 @@
 //! | `follower`, `index` | an index that is in step with the store, shared by threads |
 //! | `compaction`, `index_care` | when its next snapshot is made; whether it holds what the store holds |
 //! | `influence`, `sealed_signatures` | what a query resembles among what nobody may read |
+//! | `disclose` | the owner of the key looks inside, or exchanges the key |
 //! | `reactivate`, `on_device` | bringing back into host memory, as a stream, into VRAM |
 //! | `outcome`, `error` | what came of it |
 //!
@@ -56,6 +57,8 @@ mod consolidator;
 mod content;
 mod context;
 mod deja_vu;
+#[cfg(feature = "homomorphic")]
+mod disclose;
 mod error;
 mod follower;
 mod index;
@@ -79,6 +82,8 @@ pub use consolidator::{Builder, Consolidator};
 pub use content::DOMAIN as CONTENT_HASH_DOMAIN;
 pub use context::{MAX_CONTEXT_BYTES, ProcessContext};
 pub use deja_vu::Familiarity;
+#[cfg(feature = "homomorphic")]
+pub use disclose::{DisclosedTensor, Disclosure, LeftSealed, Resealed};
 pub use error::{Error, ErrorClass, Result};
 pub use follower::Notice;
 pub use index_care::IndexCheck;

@@ -15,7 +15,7 @@ use super::{
     ring::Mask,
     vector::quantised,
 };
-use crate::{Identity, Result, Sealer};
+use crate::{Identity, KeyRing, Opened, Result, Sealer};
 
 const MAGIC: [u8; 8] = *b"OMNINFL1";
 /// Magic, dimension, length of the ticket.
@@ -217,6 +217,21 @@ impl OpenedSignature {
             Ticket { key: self.key.clone(), check: check(&self.bodies), content_hash: self.content_hash };
         let ticket = ticket.seal(sealer).map_err(InfluenceError::Ticket)?;
         Ok(EncryptedSignature { bodies: self.bodies.clone(), ticket })
+    }
+}
+
+impl KeyRing {
+    /// Opens the key of an encrypted signature with whichever identity fits.
+    ///
+    /// # Errors
+    /// As [`Identity::open_signature`].
+    pub fn open_signature(
+        &self,
+        signature: &EncryptedSignature,
+    ) -> Result<Opened<'_, OpenedSignature>, InfluenceError> {
+        let Opened { reader, identity, is_current } =
+            self.open(signature.sealed_ticket()).map_err(InfluenceError::Ticket)?;
+        Ok(Opened { reader: signature.admit(reader)?, identity, is_current })
     }
 }
 
