@@ -38,6 +38,7 @@ pub use parameters::{
 pub use query::{Headroom, Query};
 pub(crate) use score::Evaluation;
 pub use score::{Score, scores};
+pub(crate) use signature::SignatureKey;
 pub use signature::{EncryptedSignature, OpenedSignature};
 pub use sum::SignatureSum;
 

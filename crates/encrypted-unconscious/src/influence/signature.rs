@@ -167,6 +167,12 @@ impl EncryptedSignature {
         &self.ticket
     }
 
+    /// With the key that was found in its ticket before. It must be the one of this ticket and this ciphertext: those of one
+    /// [fingerprint](Self::fingerprint).
+    pub(crate) fn with_key(&self, key: &SignatureKey) -> OpenedSignature {
+        OpenedSignature { bodies: self.bodies.clone(), key: key.key.clone(), content_hash: key.content_hash }
+    }
+
     /// Looks into an opened ticket, and whether it belongs to this ciphertext.
     pub(crate) fn admit(&self, opened_ticket: impl Read) -> Result<OpenedSignature, InfluenceError> {
         let ticket = Ticket::read(opened_ticket).map_err(InfluenceError::Ticket)?;
@@ -195,7 +201,19 @@ pub struct OpenedSignature {
     content_hash: [u8; 32],
 }
 
+/// What was in a ticket, so that it need not be opened again.
+#[derive(Debug, Clone)]
+pub(crate) struct SignatureKey {
+    key: OneTimeKey,
+    content_hash: [u8; 32],
+}
+
 impl OpenedSignature {
+    /// What to remember of it: a secret.
+    pub(crate) fn to_key(&self) -> SignatureKey {
+        SignatureKey { key: self.key.clone(), content_hash: self.content_hash }
+    }
+
     /// Which memory this is the signature of.
     #[must_use]
     pub fn content_hash(&self) -> [u8; 32] {

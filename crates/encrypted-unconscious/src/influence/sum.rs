@@ -59,6 +59,18 @@ impl SignatureSum {
         Ok(())
     }
 
+    /// What was kept of a sum; none if it cannot be one.
+    pub(crate) fn from_parts(bodies: Vec<u64>, key: &[u64], members: HashSet<[u8; 32]>) -> Option<Self> {
+        let most = members.len() as u64;
+        let fits = !bodies.is_empty() && key.len() == RING_DIMENSION && key.iter().all(|&sum| sum <= most);
+        fits.then(|| Self { bodies, key: KeyBits(key.to_vec()), members })
+    }
+
+    /// The sum of the keys: a secret.
+    pub(crate) fn key_sum(&self) -> &[u64] {
+        &self.key.0
+    }
+
     /// How many memories it is over.
     #[must_use]
     pub fn members(&self) -> u64 {

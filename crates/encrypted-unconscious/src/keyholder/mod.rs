@@ -4,14 +4,43 @@
 //! | module | its idea |
 //! |---|---|
 //! | [`answer`] | scores made coarse |
+//! | [`custody`], `local` | what it does with a question; the same without a socket |
+//! | [`budget`], [`clock`] | what may still be given away, and the time it comes back by |
+//! | [`audit`], `chain`, `ledger`, `snapshot` | who asked and what it cost, in a log that shows damage and that budgets come from |
+//! | `sums` | sums over all of a store |
+//! | `memo`, `keeper`, `state_dir`, `harden` | what was worked out before; what makes it durable; files; no swap |
 
 pub mod answer;
+pub mod audit;
+pub mod budget;
+mod chain;
+pub mod clock;
+pub mod custody;
+mod harden;
+mod keeper;
+mod ledger;
+mod local;
+mod memo;
+mod snapshot;
+mod state_dir;
+mod sums;
+
+#[cfg(test)]
+mod custody_tests;
+#[cfg(test)]
+mod ledger_tests;
 
 use std::fmt;
 
 use crate::influence::{EncryptedSignature, Query};
 
 pub use answer::{Answer, KeyholderError, Refusal, Rounding, SumAnswer};
+pub use audit::{AuditLog, AuditReport, Caller, Deed};
+pub use budget::{Allowance, BudgetConfig};
+pub use clock::{Clock, Moment, SystemClock};
+pub use custody::{Custody, CustodyConfig};
+pub use harden::harden_process;
+pub use local::LocalKeyholder;
 
 /// The identity of a store: sums are kept for each store.
 pub type StoreId = [u8; 32];
