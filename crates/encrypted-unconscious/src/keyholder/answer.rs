@@ -100,6 +100,12 @@ pub enum KeyholderError {
         /// What happened instead of an answer.
         reason: String,
     },
+    /// It answers that it cannot, in its own words: something is wrong with its files or keys.
+    #[error("the keyholder cannot answer: {reason}")]
+    Failed {
+        /// What it says.
+        reason: String,
+    },
     /// What came back is not an answer.
     #[error(
         "the keyholder at {socket:?} answers in words that are not understood ({reason}); are both of one version?"

@@ -9,21 +9,30 @@
 //! | [`audit`], `chain`, `ledger`, `snapshot` | who asked and what it cost, in a log that shows damage and that budgets come from |
 //! | `sums` | sums over all of a store |
 //! | `memo`, `keeper`, `state_dir`, `harden` | what was worked out before; what makes it durable; files; no swap |
+//! | [`wire`] | how it is asked over a socket |
+//! | `server`, `client`, `line` | who answers at the socket, who asks, and the messages between them |
 
 pub mod answer;
 pub mod audit;
 pub mod budget;
 mod chain;
+#[cfg(unix)]
+mod client;
 pub mod clock;
 pub mod custody;
 mod harden;
 mod keeper;
 mod ledger;
+#[cfg(unix)]
+mod line;
 mod local;
 mod memo;
+#[cfg(unix)]
+mod server;
 mod snapshot;
 mod state_dir;
 mod sums;
+pub mod wire;
 
 #[cfg(test)]
 mod custody_tests;
@@ -37,10 +46,14 @@ use crate::influence::{EncryptedSignature, Query};
 pub use answer::{Answer, KeyholderError, Refusal, Rounding, SumAnswer};
 pub use audit::{AuditLog, AuditReport, Caller, Deed};
 pub use budget::{Allowance, BudgetConfig};
+#[cfg(unix)]
+pub use client::RemoteKeyholder;
 pub use clock::{Clock, Moment, SystemClock};
 pub use custody::{Custody, CustodyConfig};
 pub use harden::harden_process;
 pub use local::LocalKeyholder;
+#[cfg(unix)]
+pub use server::{Server, ServerOptions, Stop};
 
 /// The identity of a store: sums are kept for each store.
 pub type StoreId = [u8; 32];
