@@ -1,5 +1,6 @@
 //! End-to-end tests live in `tests/`; this crate holds what they share: the shipped tensors, read from `data/`.
 
+pub mod attack;
 mod directions;
 mod faulty;
 mod golden;

@@ -31,6 +31,9 @@ Tasks:
   bench unconscious [--quick] [--json] [--write]
         Measures the influence of sealed memories against TenSEAL in one run. --write also refreshes
         docs/src/measurements/unconscious.md.
+  bench attack [--quick] [--json] [--write]
+        Tries to find out where a sealed signature points, with small and large budgets. --write also refreshes
+        docs/src/measurements/attack.md and its plot.
   crash-test [--kills N] [--writers N] [--seed N] [--json]
         Kills consolidating processes at random moments (50 times) and checks after each that everything
         acknowledged reads back, and that nothing half-made is visible.

@@ -97,6 +97,12 @@ impl KeyRing {
         std::iter::once(&self.current).chain(&self.retired)
     }
 
+    /// The identities themselves, the current one first.
+    #[must_use]
+    pub fn into_identities(self) -> Vec<Identity> {
+        std::iter::once(self.current).chain(self.retired).collect()
+    }
+
     /// Opens what was sealed for any of the identities, and says for which. Otherwise as [`Identity::open`].
     ///
     /// # Errors

@@ -79,6 +79,9 @@ pub(crate) enum Verb {
         /// Which shell
         shell: Shell,
     },
+    /// Whether a vector resembles what crashed, without anybody reading what crashed
+    #[cfg(feature = "homomorphic")]
+    Influence(Influence),
     /// The one who may open what is sealed
     Keyholder {
         #[command(subcommand)]
@@ -192,6 +195,20 @@ pub(crate) struct DejaVu {
     pub(crate) kind: Option<String>,
 }
 
+#[cfg(feature = "homomorphic")]
+#[derive(Debug, Args)]
+pub(crate) struct Influence {
+    /// What to compare with: float .npy of shape [d] or [n, d]
+    #[arg(long, value_name = "FILE.npy", value_hint = ValueHint::FilePath)]
+    pub(crate) vector: PathBuf,
+    /// Which row, from 0; needed if there are several
+    #[arg(long, value_name = "N")]
+    pub(crate) row: Option<usize>,
+    /// Only the sum over all sealed memories, as one number
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Reactivate {
     #[command(flatten)]
@@ -236,7 +253,79 @@ pub(crate) enum KeyholderVerb {
         /// omnimind.toml]
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         identity: Option<PathBuf>,
+        /// Protect the identity with a passphrase, which is asked for
+        #[arg(long)]
+        passphrase: bool,
+        /// Read the passphrase from the first line of a file instead
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        passphrase_file: Option<PathBuf>,
     },
+    /// Answer questions about what is sealed, coarsely and within budgets, until it is stopped
+    #[cfg(all(unix, feature = "homomorphic"))]
+    Serve {
+        #[command(flatten)]
+        key: Key,
+        /// Where to be asked [default: unconscious.socket]
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+        socket: Option<PathBuf>,
+        /// Who else may ask, as a number (uid); may be given often
+        #[arg(long, value_name = "UID")]
+        allow: Vec<u32>,
+    },
+    /// What the keyholder that serves holds, and how much was asked of it
+    #[cfg(all(unix, feature = "homomorphic"))]
+    Status {
+        /// Where it is asked [default: unconscious.socket]
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+        socket: Option<PathBuf>,
+    },
+    /// Check the chain of the audit log: that no record was changed, taken out or put in
+    #[cfg(all(unix, feature = "homomorphic"))]
+    Audit {
+        #[command(flatten)]
+        key: Key,
+    },
+    /// Open a sealed memory and write it to a file. It is put down in the audit log first
+    #[cfg(all(unix, feature = "homomorphic"))]
+    Disclose {
+        #[command(flatten)]
+        memory: Named,
+        #[command(flatten)]
+        key: Key,
+        /// Where to: .safetensors, or .npy for a single tensor
+        #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: PathBuf,
+        /// Replace the file if it exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Exchange the key, and seal to the new one all that the store holds. Interrupted, run it again
+    #[cfg(all(unix, feature = "homomorphic"))]
+    Rotate {
+        #[command(flatten)]
+        key: Key,
+        /// Only seal to the current key what is still sealed to retired ones; make no new key
+        #[arg(long)]
+        resume: bool,
+        /// Afterwards, if nothing is left that needs them, destroy the retired keys
+        #[arg(long)]
+        destroy_retired: bool,
+    },
+}
+
+/// The identity of the keyholder.
+#[cfg(all(unix, feature = "homomorphic"))]
+#[derive(Debug, Args)]
+pub(crate) struct Key {
+    /// The secret [default: keyholder.identity]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) identity: Option<PathBuf>,
+    /// The file whose first line is its passphrase, if it has one; asked for otherwise
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Where budgets and the audit log are kept [default: keyholder.state]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state: Option<PathBuf>,
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

@@ -41,6 +41,10 @@ pub(crate) enum Failure {
     /// The identity of the keyholder.
     #[error("{0}")]
     Keyholder(String),
+    /// Whoever holds the key says no, or is not there.
+    #[cfg(feature = "homomorphic")]
+    #[error(transparent)]
+    Custody(encrypted_unconscious::keyholder::KeyholderError),
     /// Some other file or directory.
     #[error("{what}: {source}; {next}")]
     Io { what: String, source: io::Error, next: &'static str },
@@ -62,6 +66,12 @@ impl Failure {
                 ErrorClass::Damaged => 5,
                 _ => 1,
             },
+            #[cfg(feature = "homomorphic")]
+            Self::Custody(error) if error.is_refusal() => 4,
+            #[cfg(feature = "homomorphic")]
+            Self::Custody(encrypted_unconscious::keyholder::KeyholderError::LedgerDamaged { .. }) => 5,
+            #[cfg(feature = "homomorphic")]
+            Self::Custody(_) => 1,
             Self::Partial(_)
             | Self::TensorFile(_)
             | Self::Gpu(_)
@@ -73,6 +83,11 @@ impl Failure {
 
     pub(crate) fn from_keyholder(error: impl std::fmt::Display) -> Self {
         Self::Keyholder(error.to_string())
+    }
+
+    #[cfg(feature = "homomorphic")]
+    pub(crate) fn from_custody(error: encrypted_unconscious::keyholder::KeyholderError) -> Self {
+        Self::Custody(error)
     }
 
     pub(crate) fn from_gpu(error: impl std::fmt::Display) -> Self {

@@ -26,9 +26,18 @@ pub(crate) struct MemoryRecord {
     pub(crate) stored_at: String,
     pub(crate) sealed: bool,
     pub(crate) damaged: bool,
+    /// Empty if sealed.
     pub(crate) tensors: Vec<TensorRecord>,
+    /// Of a sealed memory that has one: what its influence is computed from.
+    pub(crate) encrypted_signature: Option<EncryptedSignature>,
     pub(crate) metadata: Map<String, Value>,
     pub(crate) activation_traces: Vec<TraceRecord>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct EncryptedSignature {
+    pub(crate) dimension: u64,
+    pub(crate) stored_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,7 +60,13 @@ pub(crate) struct TraceRecord {
 
 impl From<Memory> for MemoryRecord {
     fn from(memory: Memory) -> Self {
-        let Memory { summary, metadata, tensors, traces, .. } = memory;
+        let Memory { summary, metadata, mut tensors, traces, .. } = memory;
+        // What a sealed memory has beside its seal is no tensor of its own.
+        let encrypted_signature = if summary.sealed { tensors.pop() } else { None };
+        let encrypted_signature = encrypted_signature.map(|tensor| EncryptedSignature {
+            dimension: tensor.shape.iter().product(),
+            stored_bytes: tensor.object.bytes,
+        });
         Self {
             content_hash: summary.content_hash,
             layer: summary.layer.to_string(),
@@ -68,6 +83,7 @@ impl From<Memory> for MemoryRecord {
             sealed: summary.sealed,
             damaged: summary.damaged,
             tensors: tensors.into_iter().map(TensorRecord::from).collect(),
+            encrypted_signature,
             metadata,
             activation_traces: traces.into_iter().map(TraceRecord::from).collect(),
         }

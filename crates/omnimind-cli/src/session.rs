@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(all(unix, feature = "homomorphic"))]
+use encrypted_unconscious::keyholder::RemoteKeyholder;
 use gpu_probe::{DeviceMemory, SimulatedGpu, WatermarkConfig, detect};
 use memory_store::Error as StoreError;
 use omnimind_memory::{Builder, Compaction, Consolidator, ContentHash, Error, Recipient};
@@ -44,6 +46,10 @@ impl Session {
         if let Some(recipient) = self.keyholder()? {
             builder = builder.keyholder(recipient);
         }
+        #[cfg(all(unix, feature = "homomorphic"))]
+        if let Some(keyholder) = self.scores_from() {
+            builder = builder.scores_from(Arc::new(keyholder));
+        }
         Ok(builder.build()?)
     }
 
@@ -80,7 +86,15 @@ impl Session {
         Recipient::load(keyholder).map(Some).map_err(|error| refuse(error.to_string()))
     }
 
-    /// Says what happened to the index on the way.
+    /// Who is asked for scores. In the usual place nobody need be there.
+    #[cfg(all(unix, feature = "homomorphic"))]
+    fn scores_from(&self) -> Option<RemoteKeyholder> {
+        let socket = &self.config().unconscious.socket;
+        let expected = socket.exists() || !self.is_default("unconscious.socket");
+        expected.then(|| RemoteKeyholder::new(socket))
+    }
+
+    /// Says what happened on the way that is no error.
     pub(crate) fn tell_notices(&self, consolidator: &Consolidator) {
         for notice in consolidator.notices() {
             self.output.note(notice);

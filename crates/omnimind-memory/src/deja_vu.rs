@@ -7,9 +7,9 @@ use activation_index::{ActivationIndex, Entry, QueryFilter};
 use memory_store::ContentHash;
 use serde::{Serialize, Serializer};
 
-#[cfg(feature = "homomorphic")]
-use crate::Notice;
 use crate::{Compaction, Consolidator, Item, ProcessContext, Result};
+#[cfg(feature = "homomorphic")]
+use crate::{Error, Notice};
 
 /// A memory that a query resembles.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -92,6 +92,8 @@ impl Consolidator {
         });
         let influence = match influence {
             Ok(influence) => influence,
+            // Then nothing that is sealed can resemble it.
+            Err(Error::NoSuchDimension { .. }) => return,
             Err(error) => {
                 self.index.tell(Notice::WithoutInfluence { reason: error.to_string() });
                 return;

@@ -152,8 +152,11 @@ impl Consolidator {
         let from_seal = |error| Error::from_seal(kind, error);
         let object = memory.sealed.ok_or(Error::NotSealed(content_hash))?;
         let sealer = Sealer::new(keys.current().recipient());
-        let signatures: Vec<_> =
-            memory.tensors.iter().map(|tensor| self.signature_anew(tensor, keys, &sealer)).collect::<Result<_>>()?;
+        let signatures: Vec<_> = memory
+            .tensors
+            .iter()
+            .map(|tensor| self.signature_anew(tensor, keys, &sealer))
+            .collect::<Result<_>>()?;
         let mut opened = keys.open(self.store.read_object(&object)?).map_err(from_seal)?;
         if opened.is_current && signatures.iter().all(Option::is_none) {
             return Ok(None);

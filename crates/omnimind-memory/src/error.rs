@@ -134,6 +134,17 @@ pub enum Error {
          [unconscious]"
     )]
     NoScores,
+    /// A query of another model.
+    #[cfg(feature = "homomorphic")]
+    #[error(
+        "the query has {query} dimensions, and what is sealed has signatures of {known:?}; ask with a vector of the same model"
+    )]
+    NoSuchDimension {
+        /// Dimensions of the query.
+        query: usize,
+        /// Dimensions that sealed signatures have.
+        known: Vec<usize>,
+    },
     /// The keyholder does not answer, or says no.
     #[cfg(feature = "homomorphic")]
     #[error(transparent)]

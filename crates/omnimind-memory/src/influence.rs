@@ -126,7 +126,7 @@ impl Consolidator {
             let mut known = unconscious.up_to_date(&self.store)?;
             let (mut asked, mut signatures) = (Vec::new(), Vec::new());
             for memory in
-                known.newest(&self.store, query.dimension()).into_iter().filter(|memory| admits(memory))
+                known.newest(&self.store, query.dimension())?.into_iter().filter(|memory| admits(memory))
             {
                 match &memory.signature {
                     Ok(signature) => {

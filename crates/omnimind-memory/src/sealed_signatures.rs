@@ -2,7 +2,7 @@
 //! about; what is in them, nobody here knows.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     io::Read,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,7 +11,7 @@ use std::{
 use encrypted_unconscious::{EncryptedSignature, keyholder::Keyholder};
 use memory_store::{Change, ContentHash, Memory, MemorySummary, Store, Trace};
 
-use crate::{Result, sealed::ENCRYPTED_SIGNATURE};
+use crate::{Error, Result, sealed::ENCRYPTED_SIGNATURE};
 
 /// Sealed memories that one question is about, the newest ones.
 pub const MOST_ASKED: usize = 1024;
@@ -103,14 +103,28 @@ impl Known {
     }
 
     /// The newest first; of other dimensions only those that cannot be read.
-    pub(crate) fn newest(&mut self, store: &Store, dimension: usize) -> Vec<&SealedMemory> {
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDimension`] if there are memories, and all of them have others.
+    pub(crate) fn newest(&mut self, store: &Store, dimension: usize) -> Result<Vec<&SealedMemory>> {
         for memory in self.memories.values_mut().rev() {
             memory.read(store);
         }
-        let fits = |memory: &&SealedMemory| {
-            memory.signature.as_ref().map_or(true, |signature| signature.dimension() == dimension)
-        };
-        self.memories.values().rev().filter(fits).take(MOST_ASKED).collect()
+        let dimension_of =
+            |memory: &SealedMemory| memory.signature.as_ref().ok().map(EncryptedSignature::dimension);
+        let known: BTreeSet<usize> = self.memories.values().filter_map(dimension_of).collect();
+        if !known.is_empty() && !known.contains(&dimension) {
+            return Err(Error::NoSuchDimension { query: dimension, known: known.into_iter().collect() });
+        }
+        let fits = |memory: &&SealedMemory| dimension_of(memory) == Some(dimension);
+        let unusable = |memory: &&SealedMemory| memory.signature.is_err();
+        Ok(self
+            .memories
+            .values()
+            .rev()
+            .filter(|memory| fits(memory) || unusable(memory))
+            .take(MOST_ASKED)
+            .collect())
     }
 }
 

@@ -3,11 +3,12 @@
 //! - `environment`: the Python environment, the model and the data sets, cached outside the repository.
 //! - `worker`: a measuring process, ours or the peers'.
 //! - `series`: asking in turns, and medians.
-//! - `compression`, `index`, `unconscious`: the measurements and what they are compared with.
+//! - `compression`, `index`, `unconscious`, `attack`: the measurements and what they are compared with.
 //! - `curve`: recall against speed.
 //! - `memory`: the peak memory of a command.
 //! - `report`: rows, as a table, JSON and Markdown.
 
+mod attack;
 mod compression;
 mod curve;
 mod environment;
@@ -46,16 +47,19 @@ pub(crate) fn run(mut args: Parser) -> Result<bool> {
     let usage = |message: String| Err(lexopt::Error::from(message).into());
     let measure = match name.as_deref() {
         Some("index") if million => index::million,
-        Some("compression" | "unconscious") if million => {
+        Some("compression" | "unconscious" | "attack") if million => {
             return usage("--million goes with bench index".to_owned());
         }
         Some("compression") => compression::measure,
         Some("index") => index::measure,
         Some("unconscious") => unconscious::measure,
+        Some("attack") => attack::measure,
         Some(other) => {
-            return usage(format!("there is no benchmark {other:?}; compression, index and unconscious are"));
+            return usage(format!(
+                "there is no benchmark {other:?}; compression, index, unconscious and attack are"
+            ));
         }
-        None => return usage("which benchmark? compression, index or unconscious".to_owned()),
+        None => return usage("which benchmark? compression, index, unconscious or attack".to_owned()),
     };
     let report = measure(options)?;
     if options.write {

@@ -1,9 +1,18 @@
-//! Valid inputs, from which the fuzzer starts: frames of every family, element type and layout, and tensor files.
+//! Valid inputs, from which the fuzzer starts: frames of every family, element type and layout, tensor files, encrypted
+//! signatures, and what is asked about them.
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
+use encrypted_unconscious::{
+    EncryptedSignature, Identity, Query, Sealer,
+    keyholder::{
+        Answer, Followed, KeyholderError, Refusal, Status, Step, SumAnswer,
+        wire::{Reply, Request, greeting},
+    },
+};
 use softhair_compress::{Codec, DType, Family, Policy, TensorView};
 
 /// Fills the corpus of a target that has seeds; leaves what is there.
@@ -12,6 +21,8 @@ pub(super) fn write(target: &str, corpus: &Path) -> Result<()> {
     let seeds = match target {
         "frame" | "frame_stream" => frames()?,
         "tensor_file" => tensor_files(),
+        "encrypted_signature" => encrypted_signatures()?,
+        "keyholder_wire" => messages()?,
         _ => Vec::new(),
     };
     for (name, bytes) in seeds {
@@ -97,6 +108,59 @@ fn stored_zip(name: &str, content: &[u8]) -> Vec<u8> {
     zip
 }
 
+fn signatures() -> Result<Vec<EncryptedSignature>> {
+    let sealer = Sealer::new(Identity::generate().recipient());
+    let of = |dimension| sealer.encrypt_signature([dimension as u8; 32], &vec![1.0; dimension]);
+    Ok([1, 2, 40].into_iter().map(of).collect::<Result<_, _>>()?)
+}
+
+fn encrypted_signatures() -> Result<Seeds> {
+    let named = |signature: EncryptedSignature| (format!("{}d", signature.dimension()), signature.to_bytes());
+    Ok(signatures()?.into_iter().map(named).collect())
+}
+
+/// Without their length: what the readers are given.
+fn messages() -> Result<Seeds> {
+    let (signatures, store) = (signatures()?, [7; 32]);
+    let query = Query::new(&[0.6, 0.8])?;
+    let again_in = Duration::from_secs(9);
+    let status = Status {
+        public_key: "age1".to_owned(),
+        retired_keys: 1,
+        levels: vec![0.25, 0.5],
+        audit_records: 2,
+        audit_head: "00ff".to_owned(),
+        memories_asked: 3,
+        memories_over_budget: 4,
+        members: 5,
+    };
+    let step = Step { from: 1, to: 2, admitted: &signatures, forgotten: &[[8; 32]] };
+    let answers = vec![
+        Answer::AtLeast(0.5),
+        Answer::Refused(Refusal::OverBudget { again_in }),
+        Answer::Refused(Refusal::Unusable { reason: "changed".to_owned() }),
+    ];
+    let messages = [
+        ("influence", Request::influence(&query, &signatures)),
+        ("influence-of-set", Request::influence_of_set(&query, &signatures)),
+        ("influence-of-all", Request::influence_of_all(&query, &store)),
+        ("followed", Request::followed(&store)),
+        ("follow", Request::follow(&store, step)),
+        ("status", Request::status()),
+        ("answers", Reply::Influence(answers).to_message()),
+        ("sum", Reply::Sum(SumAnswer { sum: 1.0, members: 2 }).to_message()),
+        ("position", Reply::Followed(Followed { position: 1, members: 2 }).to_message()),
+        ("taken-in", Reply::TakenIn.to_message()),
+        ("state", Reply::Status(status).to_message()),
+        ("not-allowed", Reply::No(KeyholderError::NotAllowed { uid: 1 }).to_message()),
+        ("out-of-step", Reply::No(KeyholderError::OutOfStep { position: 1, from: 2 }).to_message()),
+        ("not-understood", Reply::NotUnderstood("what?".to_owned()).to_message()),
+    ];
+    let mut seeds = messages.map(|(name, message)| (name.to_owned(), message[4..].to_vec())).to_vec();
+    seeds.push(("greeting".to_owned(), greeting().to_vec()));
+    Ok(seeds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +169,13 @@ mod tests {
     fn every_seed_is_valid_input() {
         for (name, bytes) in frames().unwrap() {
             softhair_compress::Frame::parse(bytes).unwrap().decompress().expect(&name);
+        }
+        for (name, bytes) in encrypted_signatures().unwrap() {
+            EncryptedSignature::from_bytes(&bytes).expect(&name);
+        }
+        for (name, bytes) in messages().unwrap() {
+            let read = Request::from_bytes(&bytes).is_ok() || Reply::from_bytes(&bytes).is_ok();
+            assert!(read || name == "greeting", "{name}");
         }
     }
 

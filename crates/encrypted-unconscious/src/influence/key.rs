@@ -16,6 +16,17 @@ const KEY_CONTEXT: &str = "omnimind-memory 2026 influence one-time key v1";
 const SEED_BYTES: usize = 32;
 const TICKET_BYTES: usize = SEED_BYTES + 32 + 32;
 
+/// The bits of each byte, lowest first.
+static BITS_OF_BYTE: [[u64; 8]; 256] = {
+    let mut bits = [[0; 8]; 256];
+    let mut at = 0;
+    while at < 256 * 8 {
+        bits[at / 8][at % 8] = (at / 8 >> (at % 8) & 1) as u64;
+        at += 1;
+    }
+    bits
+};
+
 /// Longest sealed ticket that is accepted. Sealed to one key, a ticket has about 300 bytes.
 pub(super) const MAX_SEALED_TICKET_BYTES: usize = 4096;
 
@@ -37,8 +48,11 @@ impl OneTimeKey {
     pub(super) fn bits(&self) -> KeyBits {
         let mut bytes = Zeroizing::new([0u8; RING_DIMENSION / 8]);
         blake3::Hasher::new_derive_key(KEY_CONTEXT).update(&*self.seed).finalize_xof().fill(&mut *bytes);
-        let bits = bytes.iter().flat_map(|&byte| (0..8).map(move |bit| u64::from(byte >> bit & 1)));
-        KeyBits(bits.collect())
+        let mut bits = vec![0; RING_DIMENSION];
+        for (place, &byte) in bits.as_chunks_mut().0.iter_mut().zip(bytes.iter()) {
+            *place = BITS_OF_BYTE[usize::from(byte)];
+        }
+        KeyBits(bits)
     }
 }
 

@@ -6,7 +6,7 @@ use tfhe::core_crypto::prelude::{CiphertextModulus, LweCiphertext, decrypt_lwe_c
 use super::{
     error::InfluenceError,
     key::KeyBits,
-    parameters::{DELTA_LOG2, DIGIT_BITS, RING_DIMENSION, SCALE},
+    parameters::{DELTA_LOG2, DIGIT_BITS, DIGITS, RING_DIMENSION, SCALE},
     query::{PreparedQuery, Query},
     signature::OpenedSignature,
 };
@@ -22,6 +22,12 @@ impl Score {
     #[must_use]
     pub fn units(self) -> i64 {
         self.units
+    }
+
+    /// Each phase is a digit's sum of products, in units, and an error.
+    fn of_phases(phases: [u64; DIGITS]) -> Self {
+        let units = phases.iter().rev().fold(0, |units: i64, &phase| (units << DIGIT_BITS) + rounded(phase));
+        Self { units }
     }
 
     /// The dot product of the unit vectors: the cosine, or a sum of cosines. For one memory it is within
@@ -57,7 +63,12 @@ impl Evaluation {
 
     /// Of one signature.
     pub(crate) fn score(&mut self, signature: &OpenedSignature) -> Result<Score, InfluenceError> {
-        self.decrypt(&signature.bodies, &signature.key.bits(), 1)
+        self.check(signature.dimension(), 1)?;
+        let key = signature.key.bits();
+        let products = selected_sums(&self.query.samples, &key);
+        let phase =
+            |digit: usize| dot(&signature.bodies, &self.query.digits[digit]).wrapping_sub(products[digit]);
+        Ok(Score::of_phases(std::array::from_fn(phase)))
     }
 
     /// Of the sum of `members` ciphertexts, with the sum of their keys.
@@ -67,24 +78,42 @@ impl Evaluation {
         key: &KeyBits,
         members: u64,
     ) -> Result<Score, InfluenceError> {
-        let query = &mut self.query;
-        if bodies.len() != query.dimension() {
-            return Err(InfluenceError::OtherDimension { query: query.dimension(), signature: bodies.len() });
-        }
-        let most = query.headroom.most_members;
-        if members > most {
-            return Err(InfluenceError::NoHeadroom { members, most });
-        }
+        self.check(bodies.len(), members)?;
         let key = key.as_lwe();
-        let mut units = 0i64;
-        for (digit, sample) in query.digits.iter().zip(&mut query.samples).rev() {
+        let PreparedQuery { digits, samples, .. } = &mut self.query;
+        let mut phases = [0; DIGITS];
+        for ((phase, digit), sample) in phases.iter_mut().zip(digits.iter()).zip(samples) {
             sample[RING_DIMENSION] = dot(bodies, digit);
             let sample = LweCiphertext::from_container(&sample[..], CiphertextModulus::new_native());
-            let phase = decrypt_lwe_ciphertext(&key, &sample).0;
-            units = (units << DIGIT_BITS) + rounded(phase);
+            *phase = decrypt_lwe_ciphertext(&key, &sample).0;
         }
-        Ok(Score { units })
+        Ok(Score::of_phases(phases))
     }
+
+    fn check(&self, dimension: usize, members: u64) -> Result<(), InfluenceError> {
+        let (query, most) = (self.query.dimension(), self.query.headroom.most_members);
+        if dimension != query {
+            Err(InfluenceError::OtherDimension { query, signature: dimension })
+        } else if members > most {
+            Err(InfluenceError::NoHeadroom { members, most })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// For each sample the product of its mask and a binary key: what `tfhe` computes when it decrypts, for all of them at once and
+/// without multiplying.
+fn selected_sums(samples: &[Vec<u64>; DIGITS], key: &KeyBits) -> [u64; DIGITS] {
+    let mut sums = [0u64; DIGITS];
+    let [first, second, third] = samples;
+    for (((&bit, &first), &second), &third) in key.0.iter().zip(first).zip(second).zip(third) {
+        let all_or_nothing = bit.wrapping_neg();
+        sums[0] = sums[0].wrapping_add(first & all_or_nothing);
+        sums[1] = sums[1].wrapping_add(second & all_or_nothing);
+        sums[2] = sums[2].wrapping_add(third & all_or_nothing);
+    }
+    sums
 }
 
 /// Σ qⱼ·bodyⱼ modulo 2⁶⁴.

@@ -93,6 +93,14 @@ proptest! {
     }
 
     #[test]
+    fn a_score_is_what_the_library_decrypts((query, signature) in (vector(300), vector(300))) {
+        let opened = Place::new().open(1, &signature);
+        let query = Query::new(&query).unwrap();
+        let by_library = score::Evaluation::of(&query).decrypt(&opened.bodies, &opened.key.bits(), 1).unwrap();
+        prop_assert_eq!(scores(&query, [&opened]).unwrap()[0], by_library);
+    }
+
+    #[test]
     fn a_change_of_any_byte_is_noticed(at in any::<prop::sample::Index>(), change in 1u8..) {
         let place = Place::new();
         let mut bytes = place.encrypt(1, &[0.5; 24]).to_bytes();

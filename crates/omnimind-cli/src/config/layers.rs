@@ -14,7 +14,8 @@ use super::ConfigError;
 /// Variables that name no setting of their own name.
 const SPECIAL: [(&str, Option<&str>); 2] = [("OMNIMIND_STORE", Some("store.dir")), ("OMNIMIND_CONFIG", None)];
 /// Settings that name files; a relative one is meant relative to the file that it is written in.
-const PATHS: [&str; 2] = ["store.dir", "unconscious.keyholder"];
+const PATHS: [&str; 5] =
+    ["store.dir", "unconscious.keyholder", "unconscious.socket", "keyholder.identity", "keyholder.state"];
 
 /// One setting in effect.
 #[derive(Debug, Clone, Serialize)]

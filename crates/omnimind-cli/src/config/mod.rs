@@ -8,6 +8,8 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "homomorphic")]
+use encrypted_unconscious::keyholder::CustodyConfig;
 use gpu_probe::{DEFAULT_CAPACITY_BYTES, WatermarkConfig};
 use omnimind_memory::{ClassifierConfig, IndexConfig, Policy};
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) index: IndexTable,
     pub(crate) gpu: GpuTable,
     pub(crate) unconscious: UnconsciousTable,
+    pub(crate) keyholder: KeyholderTable,
 }
 
 /// `[store]`
@@ -84,6 +87,23 @@ pub(crate) enum GpuSource {
 pub(crate) struct UnconsciousTable {
     /// The public key to seal for (`age1…`), or the file that it is in.
     pub(crate) keyholder: String,
+    /// Where the keyholder is asked for scores.
+    pub(crate) socket: PathBuf,
+}
+
+/// `[keyholder]`: for the process that holds the key. Unknown keys are refused where layers are laid on top of each other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct KeyholderTable {
+    /// The secret.
+    pub(crate) identity: PathBuf,
+    /// Where budgets and the audit log are kept.
+    pub(crate) state: PathBuf,
+    /// Who else may ask, by uid.
+    pub(crate) allow: Vec<u32>,
+    /// How much is answered, and how coarsely.
+    #[cfg(feature = "homomorphic")]
+    #[serde(flatten)]
+    pub(crate) custody: CustodyConfig,
 }
 
 /// Where the defaults lie and what the process was started with.
@@ -123,6 +143,12 @@ impl Surroundings {
         base.unwrap_or_else(home).join("omnimind")
     }
 
+    /// In the directory of what runs for this user, where there is one.
+    fn socket(&self, directory: &Path) -> PathBuf {
+        let runtime = self.variable("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+        runtime.map_or_else(|| directory.to_owned(), |path| path.join("omnimind")).join("keyholder.sock")
+    }
+
     fn defaults(&self, directory: &Path) -> Config {
         Config {
             store: StoreTable { dir: self.directory("XDG_DATA_HOME", ".local/share") },
@@ -138,6 +164,14 @@ impl Surroundings {
             },
             unconscious: UnconsciousTable {
                 keyholder: directory.join("keyholder.key.pub").to_string_lossy().into_owned(),
+                socket: self.socket(directory),
+            },
+            keyholder: KeyholderTable {
+                identity: directory.join("keyholder.key"),
+                state: directory.join("keyholder.state"),
+                allow: Vec::new(),
+                #[cfg(feature = "homomorphic")]
+                custody: CustodyConfig::default(),
             },
         }
     }
@@ -182,6 +216,10 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     }
     if let Err(error) = config.index.index.validate() {
         return refuse(format!("[index]: {error}"));
+    }
+    #[cfg(feature = "homomorphic")]
+    if let Err(error) = config.keyholder.custody.validate() {
+        return refuse(format!("[keyholder]: {error}"));
     }
     if let Err(error) = WatermarkConfig::new(config.gpu.enter, config.gpu.leave) {
         return refuse(format!("[gpu]: {error}"));

@@ -1,5 +1,7 @@
 //! `deja-vu`: what a vector reminds of.
 
+use std::path::Path;
+
 use omnimind_memory::{Consolidator, Familiarity, Layer, ProcessContext, QueryFilter};
 use serde::Serialize;
 
@@ -19,7 +21,7 @@ struct Answer<'a> {
 }
 
 pub(super) fn run(session: &Session, args: &DejaVu) -> Result<(), Failure> {
-    let (query, filter) = (query(args)?, filter(args)?);
+    let (query, filter) = (query(&args.vector, args.row)?, filter(args)?);
     let consolidator = session.existing()?;
     let memories = consolidator.deja_vu_among(&filter, &args.context, &query, args.k)?;
     let familiar = memories.iter().any(|memory| memory.familiar);
@@ -74,16 +76,15 @@ fn compact_if_due(session: &Session, consolidator: &Consolidator) {
     session.tell_notices(consolidator);
 }
 
-fn query(args: &DejaVu) -> Result<Vec<f32>, Failure> {
-    let mut rows = read_vectors(&args.vector)?;
+/// The vector in a file, or one of its rows.
+pub(super) fn query(path: &Path, row: Option<usize>) -> Result<Vec<f32>, Failure> {
+    let mut rows = read_vectors(path)?;
     let count = rows.len();
-    match args.row {
+    match row {
         Some(row) if row < count => Ok(rows.swap_remove(row)),
-        Some(row) => {
-            Err(Failure::Usage(format!("--row {row}: {:?} has {count} rows, counted from 0", args.vector)))
-        }
+        Some(row) => Err(Failure::Usage(format!("--row {row}: {path:?} has {count} rows, counted from 0"))),
         None if count == 1 => Ok(rows.swap_remove(0)),
-        None => Err(Failure::Usage(format!("{:?} has {count} rows; choose one with --row N", args.vector))),
+        None => Err(Failure::Usage(format!("{path:?} has {count} rows; choose one with --row N"))),
     }
 }
 
@@ -104,7 +105,10 @@ pub(crate) fn table(memories: &[Familiarity]) -> Table {
             (None, false) => "may be recalled; this context is not in its trace yet".to_owned(),
         };
         let cells = [
-            format!("{:.3}", memory.similarity),
+            match memory.influence {
+                None => format!("{:.3}", memory.similarity),
+                Some(at_least) => format!("≥ {at_least:.2}"),
+            },
             short(&memory.content_hash),
             memory.kind.clone(),
             age(memory.age),

@@ -7,6 +7,8 @@ mod forget;
 mod gc;
 mod gpu;
 mod index;
+#[cfg(feature = "homomorphic")]
+mod influence;
 mod keyholder;
 mod list;
 pub(crate) mod reactivate;
@@ -21,7 +23,7 @@ use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 use serde_json::json;
 
-use crate::args::{Cli, KeyholderVerb, Verb};
+use crate::args::{Cli, Verb};
 use crate::config::Surroundings;
 use crate::demo;
 use crate::failure::Failure;
@@ -79,7 +81,9 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Verb::Gpu => gpu::run(&session),
         Verb::Config => config::run(&session),
         Verb::Completions { shell } => completions(shell, output),
-        Verb::Keyholder { verb: KeyholderVerb::Init { identity } } => keyholder::init(&session, identity),
+        #[cfg(feature = "homomorphic")]
+        Verb::Influence(influence) => influence::run(&session, &influence),
+        Verb::Keyholder { verb } => keyholder::run(&session, verb),
     }
 }
 

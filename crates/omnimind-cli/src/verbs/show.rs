@@ -49,6 +49,11 @@ pub(super) fn run(session: &Session, args: &Named) -> Result<(), Failure> {
         ] {
             table.row([name.to_owned(), value]);
         }
+        if let Some(signature) = &memory.encrypted_signature {
+            let text =
+                format!("encrypted: {} dimensions, {}", signature.dimension, Bytes(signature.stored_bytes));
+            table.row(["signature".to_owned(), text]);
+        }
         for (key, value) in &memory.metadata {
             table.row([
                 key.clone(),

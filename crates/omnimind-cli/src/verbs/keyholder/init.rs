@@ -1,4 +1,4 @@
-//! `keyholder init`: an identity for the one who may open what is sealed. The only verb that ever sees a secret.
+//! `keyholder init`: an identity for the one who may open what is sealed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use encrypted_unconscious::Identity;
 use serde::Serialize;
 
+use super::passphrase;
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -18,8 +19,13 @@ struct Answer {
     in_use: bool,
 }
 
-pub(super) fn init(session: &Session, identity: Option<PathBuf>) -> Result<(), Failure> {
-    let path = identity.unwrap_or_else(|| session.settings.directory.join("keyholder.key"));
+pub(super) fn run(
+    session: &Session,
+    identity: Option<PathBuf>,
+    protected: bool,
+    passphrase_file: Option<&Path>,
+) -> Result<(), Failure> {
+    let path = identity.unwrap_or_else(|| session.config().keyholder.identity.clone());
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory).map_err(|source| Failure::Io {
         what: format!("{directory:?}"),
@@ -27,7 +33,13 @@ pub(super) fn init(session: &Session, identity: Option<PathBuf>) -> Result<(), F
         next: "choose another path with --identity",
     })?;
     let secret = Identity::generate();
-    let public = secret.write_pair(&path).map_err(Failure::from_keyholder)?;
+    let public = if protected || passphrase_file.is_some() {
+        let passphrase = passphrase::new(passphrase_file).map_err(Failure::from_keyholder)?;
+        secret.write_pair_with_passphrase(&path, &passphrase)
+    } else {
+        secret.write_pair(&path)
+    }
+    .map_err(Failure::from_keyholder)?;
     let answer = Answer {
         public_key: secret.recipient().to_string(),
         public_key_file: public.to_string_lossy().into_owned(),
