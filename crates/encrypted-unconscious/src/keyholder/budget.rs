@@ -24,8 +24,9 @@ pub struct Allowance {
 
 /// How much may be asked, and what it costs.
 ///
-/// An answer that a memory does not resemble the query says little, and costs little. Everything else costs much: whoever
-/// finds a direction that a memory does resemble learns one bit in some hundred of where it points.
+/// An answer that a memory does not resemble the query says little, and costs little. One that it does says more. A sum says most,
+/// because whoever asks can put a memory of its own into it and so choose where the answer changes: one bit of where the other
+/// points, each time. The defaults give ten of these away, and then one a day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetConfig {
@@ -47,12 +48,12 @@ pub struct BudgetConfig {
 impl Default for BudgetConfig {
     fn default() -> Self {
         Self {
-            memory: Allowance { capacity: 256, per_day: 64 },
-            everyone: Allowance { capacity: 64, per_day: 16 },
-            caller: Allowance { capacity: 100_000, per_day: 100_000 },
+            memory: Allowance { capacity: 256, per_day: 32 },
+            everyone: Allowance { capacity: 64, per_day: 8 },
+            caller: Allowance { capacity: 200_000, per_day: 200_000 },
             price_of_silence: 1,
             price_of_level: 16,
-            price_of_sum: 16,
+            price_of_sum: 32,
         }
     }
 }

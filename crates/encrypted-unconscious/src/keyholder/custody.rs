@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
     time::{Duration, Instant},
 };
 
@@ -95,13 +95,29 @@ pub struct Custody {
 #[derive(Debug)]
 struct Kept {
     state_dir: PathBuf,
-    keys: Vec<Identity>,
-    sealer: Sealer,
+    keys: RwLock<Keys>,
     config: CustodyConfig,
     books: Mutex<Books>,
     opened: Mutex<Memo<[u8; 32], SignatureKey>>,
     sums: Mutex<Sums>,
     sums_saved: Mutex<Instant>,
+}
+
+/// What is opened with, and what the keyholder's own files are sealed to.
+#[derive(Debug)]
+struct Keys {
+    /// The current one first.
+    identities: Vec<Identity>,
+    sealer: Sealer,
+}
+
+impl Keys {
+    fn new(identities: Vec<Identity>) -> Result<Self, KeyholderError> {
+        let current = identities
+            .first()
+            .ok_or_else(|| KeyholderError::Config { reason: "there is no key".to_owned() })?;
+        Ok(Self { sealer: Sealer::new(current.recipient()), identities })
+    }
 }
 
 #[derive(Debug)]
@@ -143,15 +159,13 @@ impl Custody {
         clock: Box<dyn Clock>,
     ) -> Result<Self, KeyholderError> {
         config.validate()?;
-        let current =
-            keys.first().ok_or_else(|| KeyholderError::Config { reason: "there is no key".to_owned() })?;
-        let sealer = Sealer::new(current.recipient());
+        let keys = Keys::new(keys)?;
         state_dir::prepare(state_dir)?;
         let serving = state_dir::serve(state_dir)?;
         let ledger = Ledger::open(state_dir, config.budget.clone(), clock)?;
         let kept = Arc::new(Kept {
             state_dir: state_dir.to_owned(),
-            sums: Mutex::new(Sums::load(state_dir, &keys)),
+            sums: Mutex::new(Sums::load(state_dir, &keys.identities)),
             sums_saved: Mutex::new(Instant::now()),
             books: Mutex::new(Books {
                 ledger,
@@ -159,8 +173,7 @@ impl Custody {
                 sums: Memo::new(MOST_REMEMBERED / 16),
             }),
             opened: Mutex::new(Memo::new(MOST_KEYS)),
-            keys,
-            sealer,
+            keys: RwLock::new(keys),
             config,
         });
         let keeper = Keeper::start(SYNC_AFTER, {
@@ -237,9 +250,10 @@ impl Custody {
         let members = lock(&self.kept.sums).members();
         let books = lock(&self.kept.books);
         let budgets = books.ledger.budgets();
+        let keys = read(&self.kept.keys);
         Ok(Status {
-            public_key: self.kept.sealer.recipient().to_string(),
-            retired_keys: self.kept.keys.len() - 1,
+            public_key: keys.sealer.recipient().to_string(),
+            retired_keys: keys.identities.len() - 1,
             levels: self.kept.config.rounding.levels.clone(),
             audit_records: books.ledger.records(),
             audit_head: books.ledger.head(),
@@ -257,6 +271,19 @@ impl Custody {
         let result = lock(&self.kept.books).ledger.note(Record::of(caller, what));
         self.poke();
         result
+    }
+
+    /// Takes other keys into custody, the current one first, and forgets those it had: after the key was exchanged.
+    ///
+    /// # Errors
+    /// [`KeyholderError::Config`] without a key; then it keeps those it has.
+    pub fn replace_keys(&self, keys: Vec<Identity>) -> Result<(), KeyholderError> {
+        let keys = Keys::new(keys)?;
+        *self.kept.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        // What is kept is sealed to the new one the next time.
+        lock(&self.kept.sums).is_dirty = true;
+        self.poke();
+        Ok(())
     }
 
     /// What it was opened with.
@@ -509,7 +536,7 @@ impl Kept {
             return Ok(signature.with_key(key));
         }
         let mut result = Err(InfluenceError::Ticket(Error::WrongKey));
-        for key in &self.keys {
+        for key in &read(&self.keys).identities {
             result = key.open_signature(signature);
             if !matches!(result, Err(InfluenceError::Ticket(Error::WrongKey))) {
                 break;
@@ -542,7 +569,7 @@ impl Kept {
         let mut sums = lock(&self.sums);
         if sums.is_dirty {
             *lock(&self.sums_saved) = Instant::now();
-            sums.save(&self.state_dir, &self.sealer)?;
+            sums.save(&self.state_dir, &read(&self.keys).sealer)?;
         }
         Ok(())
     }
@@ -571,6 +598,10 @@ impl Question {
 }
 
 /// What a panic left behind is whole: state changes only after it was written down.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

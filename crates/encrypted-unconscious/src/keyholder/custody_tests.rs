@@ -26,6 +26,7 @@ impl Place {
                 memory: Allowance { capacity: 40, per_day: 24 },
                 everyone: Allowance { capacity: 32, per_day: 16 },
                 caller: Allowance { capacity: 2000, per_day: 2000 },
+                price_of_sum: 16,
                 ..BudgetConfig::default()
             },
             rounding: Rounding { sum_step: 0.125, ..Rounding::default() },
@@ -285,6 +286,24 @@ fn a_caller_who_asks_too_much_waits_and_others_do_not() {
     let other = Caller { uid: 8, pid: 70 };
     assert_eq!(custody.influence(other, &across(0), &memories[..1]).unwrap(), [Answer::AtLeast(0.0)]);
     assert!(place.log().contains("asked too much"));
+}
+
+#[test]
+fn a_key_that_is_exchanged_while_it_is_served_answers_about_old_and_new() {
+    let place = Place::new();
+    let custody = place.open();
+    let (old, query) = (place.encrypt(1, &[1.0, 0.0]), along(0));
+    let new = Identity::generate();
+    let new_one = Sealer::new(new.recipient()).encrypt_signature([2; 32], &[1.0, 0.0]).unwrap();
+    let asked = [old, new_one];
+    let answers = custody.influence(CALLER, &query, &asked).unwrap();
+    assert!(matches!(answers[..], [Answer::AtLeast(_), Answer::Refused(_)]), "{answers:?}");
+    custody.replace_keys(vec![new, Identity::load(&place.secret).unwrap()]).unwrap();
+    let answers = custody.influence(CALLER, &query, &asked).unwrap();
+    assert!(matches!(answers[..], [Answer::AtLeast(_), Answer::AtLeast(_)]), "{answers:?}");
+    assert_eq!(custody.status().unwrap().retired_keys, 1);
+    assert!(custody.replace_keys(Vec::new()).is_err());
+    assert_eq!(custody.status().unwrap().retired_keys, 1, "it keeps what it has");
 }
 
 #[test]

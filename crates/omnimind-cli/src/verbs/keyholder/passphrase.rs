@@ -1,23 +1,26 @@
 //! Where a passphrase comes from: the first line of a file, or the terminal.
 
-use std::cell::OnceCell;
-use std::fs;
-use std::io::{self, IsTerminal};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use encrypted_unconscious::Passphrase;
 use zeroize::Zeroizing;
+
+/// Far more than anybody types.
+const MOST_BYTES: u64 = 4096;
 
 /// The passphrase of an identity, fetched when it is first needed and asked for once.
 pub(super) struct OfIdentity<'a> {
     identity: &'a Path,
     file: Option<&'a Path>,
-    text: OnceCell<Zeroizing<String>>,
+    text: OnceLock<Zeroizing<String>>,
 }
 
 impl<'a> OfIdentity<'a> {
     pub(super) fn new(identity: &'a Path, file: Option<&'a Path>) -> Self {
-        Self { identity, file, text: OnceCell::new() }
+        Self { identity, file, text: OnceLock::new() }
     }
 
     pub(super) fn get(&self) -> io::Result<Passphrase> {
@@ -55,8 +58,22 @@ fn passphrase(text: Zeroizing<String>) -> io::Result<Passphrase> {
 
 fn from_file(file: &Path) -> io::Result<Zeroizing<String>> {
     let unreadable = |error| io::Error::other(format!("{file:?} cannot be read: {error}"));
-    let text = Zeroizing::new(fs::read_to_string(file).map_err(unreadable)?);
-    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+    // Large enough from the start, so that no copy of it is left behind by growing.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MOST_BYTES as usize + 1));
+    File::open(file)
+        .and_then(|opened| opened.take(MOST_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.len() as u64 > MOST_BYTES {
+        let reason = format!("the first line of {file:?} is longer than {MOST_BYTES} bytes; is it the right file?");
+        return Err(io::Error::other(reason));
+    }
+    match std::str::from_utf8(line) {
+        Ok("") => Err(io::Error::other(format!("the first line of {file:?} is empty; write the passphrase into it"))),
+        Ok(line) => Ok(Zeroizing::new(line.to_owned())),
+        Err(_) => Err(io::Error::other(format!("the first line of {file:?} is not text; is it the right file?"))),
+    }
 }
 
 fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {

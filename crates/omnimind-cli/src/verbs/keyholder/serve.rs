@@ -1,4 +1,4 @@
-//! `keyholder serve`: the process that holds the key, and answers.
+//! `keyholder serve`: the process that holds the key, and answers. SIGTERM ends it, SIGHUP makes it read the key again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,8 +6,10 @@ use std::thread;
 
 use encrypted_unconscious::keyholder::{Custody, Server, ServerOptions, harden_process};
 use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::passphrase::OfIdentity;
 use super::place;
 use crate::args::Key;
 use crate::failure::Failure;
@@ -24,28 +26,55 @@ pub(super) fn run(
     }
     let socket = place::socket(session, socket);
     let table = &session.config().keyholder;
-    let ring = key.load(session)?;
+    let passphrase = key.passphrase(session);
+    let ring = key.load_with(session, &passphrase)?;
     let public_key = ring.current().recipient().to_string();
     let custody = Custody::open(key.state(session), ring.into_identities(), table.custody.clone())
         .map_err(Failure::from_custody)?;
+    let custody = Arc::new(custody);
     let allow = table.allow.iter().chain(allow).copied().collect();
     let options = ServerOptions { allow, ..ServerOptions::default() };
-    let server = Server::bind(&socket, Arc::new(custody), options).map_err(Failure::from_custody)?;
-    let stop = server.stop();
-    let signals = Signals::new([libc::SIGTERM, libc::SIGINT]);
-    let mut signals = signals.map_err(|source| Failure::Io {
+    let server = Server::bind(&socket, Arc::clone(&custody), options).map_err(Failure::from_custody)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|source| Failure::Io {
         what: "signals cannot be waited for".to_owned(),
         source,
         next: "try again",
     })?;
-    thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            stop.stop();
-        }
-    });
+    let handle = signals.handle();
     let path = socket.to_string_lossy();
     session.output.result(&json!({"socket": path, "public_key": public_key}), |out| {
         writeln!(out, "{public_key}\n  answers at {socket:?} until it is stopped")
     })?;
-    server.serve().map_err(Failure::from_custody)
+    let stop = server.stop();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for signal in &mut signals {
+                if signal != SIGHUP {
+                    stop.stop();
+                    break;
+                }
+                match reload(session, key, &passphrase, &custody) {
+                    Ok(public_key) => session.output.note(format!("the key is {public_key} from now on")),
+                    Err(failure) => session.output.note(format!("the key stays as it was: {failure}")),
+                }
+            }
+        });
+        let served = server.serve();
+        handle.close();
+        served
+    })
+    .map_err(Failure::from_custody)
+}
+
+/// Reads the key file again: it was exchanged.
+fn reload(
+    session: &Session,
+    key: &Key,
+    passphrase: &OfIdentity<'_>,
+    custody: &Custody,
+) -> Result<String, Failure> {
+    let ring = key.load_with(session, passphrase)?;
+    let public_key = ring.current().recipient().to_string();
+    custody.replace_keys(ring.into_identities()).map_err(Failure::from_custody)?;
+    Ok(public_key)
 }
