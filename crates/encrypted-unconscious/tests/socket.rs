@@ -283,7 +283,11 @@ fn a_keyholder_behind_a_socket_answers_as_one_in_this_process() {
     let (folder, socket) = place();
     let key = Identity::generate();
     let small = CustodyConfig {
-        budget: BudgetConfig { caller: Allowance { capacity: 400, per_day: 1 }, ..BudgetConfig::default() },
+        budget: BudgetConfig {
+            caller: Allowance { capacity: 400, per_day: 1 },
+            price_of_sum: 16,
+            ..BudgetConfig::default()
+        },
         most_signatures: 24,
         ..CustodyConfig::default()
     };
