@@ -221,15 +221,15 @@ fn a_server_whose_seats_are_taken_sends_away_the_silent_and_not_who_waits() {
     let options = ServerOptions { most_connections: 2, ..ServerOptions::default() };
     let desk = StandIn { meeting: Some(Barrier::new(2)), ..StandIn::default() };
     let running = Running::start(options, desk);
-    let mut first = running.raw();
-    first.write_all(&Request::status()).unwrap();
-    assert!(matches!(reply(&mut first), Reply::No(_)));
     thread::scope(|scope| {
         let waits = scope.spawn(|| running.client().followed(&STORE));
         running.desk.meeting.as_ref().unwrap().wait();
-        // The third: the first one is idle and has to go.
+        let mut idle = running.raw();
+        idle.write_all(&Request::status()).unwrap();
+        assert!(matches!(reply(&mut idle), Reply::No(_)));
+        // The third. Who waits is here for longer, and stays.
         assert!(matches!(running.client().status(), Err(KeyholderError::Failed { .. })));
-        assert!(hung_up(&mut first));
+        assert!(hung_up(&mut idle));
         running.desk.meeting.as_ref().unwrap().wait();
         assert!(waits.join().unwrap().is_ok());
     });
