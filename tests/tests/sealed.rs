@@ -61,7 +61,9 @@ fn a_crashed_model_is_sealed_whole_freed_and_refused_with_the_reason() {
     );
 
     let memory = rig.consolidator.store().manifest(&outcome.content_hash).unwrap();
-    assert!(memory.tensors.is_empty() && memory.metadata.is_empty() && memory.signature.is_none());
+    let beside: Vec<_> = memory.tensors.iter().map(|tensor| tensor.dtype.as_str()).collect();
+    assert_eq!(beside, ["rlwe64"], "its signature, encrypted");
+    assert!(memory.metadata.is_empty() && memory.signature.is_none());
     assert_eq!(memory.traces[0].context, "trainer");
     disclosed_is(&rig, &identity, &memory, &model);
 }
