@@ -14,6 +14,7 @@ mod attack;
 use std::fmt;
 
 use anyhow::{Context, Result};
+use encrypted_unconscious::influence::{self, MODULUS_LOG2, NOISE_BOUND_LOG2};
 use lexopt::{Arg, Parser};
 use serde::Serialize;
 use tfhe::core_crypto::commons::dispersion::DispersionParameter;
@@ -23,10 +24,7 @@ use tfhe::core_crypto::commons::parameters::LweDimension;
 use attack::{Attack, CostModel, Lwe};
 
 /// Coefficients of the one-time key, and of the one ciphertext under it.
-const RING_DIMENSION: u32 = 4096;
-const MODULUS_LOG2: u32 = 64;
-/// Errors are uniform between plus and minus two to the power of this, with both ends half as likely.
-const NOISE_BOUND_LOG2: u32 = 3;
+const RING_DIMENSION: u32 = influence::RING_DIMENSION as u32;
 
 /// Parameters of `tfhe` with the same ring, modulus and error.
 const SAME_IN_TFHE: &str = "V1_1_PARAM_MULTI_BIT_GROUP_2_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128";

@@ -66,9 +66,9 @@ impl Consolidator {
         if self.compaction == Compaction::InBackground {
             self.index.compact_if_due();
         }
-        let mut found: Vec<_> = found.into_iter().map(Familiarity::from).collect();
+        let found = found.into_iter().map(Familiarity::from).collect();
         #[cfg(feature = "homomorphic")]
-        self.feel(filter, context, query, k, &mut found);
+        let found = self.feel(filter, context, query, k, found);
         Ok(found)
     }
 
@@ -81,10 +81,10 @@ impl Consolidator {
         context: &ProcessContext,
         query: &[f32],
         k: usize,
-        found: &mut Vec<Familiarity>,
-    ) {
+        mut found: Vec<Familiarity>,
+    ) -> Vec<Familiarity> {
         if self.unconscious.is_none() || filter.recallable == Some(true) {
-            return;
+            return found;
         }
         let influence = self.influence_among(query, |memory| {
             filter.kind.as_ref().is_none_or(|kind| *kind == memory.kind)
@@ -93,10 +93,10 @@ impl Consolidator {
         let influence = match influence {
             Ok(influence) => influence,
             // Then nothing that is sealed can resemble it.
-            Err(Error::NoSuchDimension { .. }) => return,
+            Err(Error::NoSuchDimension { .. }) => return found,
             Err(error) => {
                 self.index.tell(Notice::WithoutInfluence { reason: error.to_string() });
-                return;
+                return found;
             }
         };
         if let Some(unanswered) = influence.unanswered.first() {
@@ -122,6 +122,7 @@ impl Consolidator {
         }));
         found.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
         found.truncate(k);
+        found
     }
 
     /// The memories in whose activation trace `context` is (R25), in no particular order.

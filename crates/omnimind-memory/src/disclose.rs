@@ -163,7 +163,7 @@ impl Consolidator {
         }
         let mut writer = sealer.seal(batch.object()?).map_err(from_seal)?;
         io::copy(&mut opened.reader, &mut writer).map_err(|error| from_seal(error.into()))?;
-        let sealed = writer.finish().map_err(from_seal)?.finish()?;
+        let payload = writer.finish().map_err(from_seal)?.finish()?;
         let mut tensors = Vec::with_capacity(signatures.len());
         for (tensor, anew) in memory.tensors.iter().zip(signatures) {
             let object = match anew {
@@ -179,7 +179,7 @@ impl Consolidator {
             let Tensor { name, dtype, shape, original_bytes, .. } = tensor;
             tensors.push(NewTensor::new(name, dtype, shape.clone(), object, *original_bytes));
         }
-        Ok(Some((tensors, sealed)))
+        Ok(Some((tensors, payload)))
     }
 
     fn signature_anew(

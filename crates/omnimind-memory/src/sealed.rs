@@ -11,7 +11,7 @@ use std::{
 use encrypted_unconscious::{
     BundleHeader, BundleWriter, Error as SealError, SealWriter, Sealer, TensorEntry,
 };
-use memory_store::{Batch, NewTensor, ObjectWriter};
+use memory_store::{Batch, ContentHash, NewTensor, ObjectWriter};
 use serde_json::Value;
 use softhair_compress::FrameHeader;
 
@@ -24,6 +24,7 @@ use crate::{
 };
 
 /// The name in the manifest of a sealed memory under which its encrypted signature is found.
+#[cfg(feature = "homomorphic")]
 pub(crate) const ENCRYPTED_SIGNATURE: &str = "signature";
 
 /// Parts of a frame under way from the codec to the seal.
@@ -50,43 +51,13 @@ impl Consolidator {
         let errors = rehearsed.iter().map(|(header, _)| (header.max_abs_error, header.rel_l2_error));
         let (max_abs_error, rel_l2_error) =
             errors.fold((0.0, 0.0), |(abs, rel): (f64, f64), error| (abs.max(error.0), rel.max(error.1)));
-        let signature = self.encrypt_signature(plan, &sealer, batch)?;
+        let signature = encrypt_signature(plan.item, &plan.content_hash, &sealer, batch)?;
         Ok(Stored {
             tensors: signature.into_iter().collect(),
             sealed: Some(object),
             max_abs_error,
             rel_l2_error,
         })
-    }
-
-    /// What lets the memory be felt although nobody reads it: its signature, encrypted. Beside the seal, and not in it.
-    #[cfg(feature = "homomorphic")]
-    fn encrypt_signature(
-        &self,
-        plan: &Plan<'_>,
-        sealer: &Sealer,
-        batch: &Batch,
-    ) -> Result<Option<NewTensor>> {
-        // What points nowhere resembles nothing; where the metric allows such a signature, it is sealed with the rest.
-        let Some(signature) =
-            plan.item.signature.as_ref().filter(|values| values.iter().any(|&value| value != 0.0))
-        else {
-            return Ok(None);
-        };
-        let encrypted = sealer.encrypt_signature(*plan.content_hash.as_bytes(), signature)?;
-        let mut object = batch.object()?;
-        object
-            .write_all(&encrypted.to_bytes())
-            .map_err(|error| Error::from_io(ENCRYPTED_SIGNATURE, error))?;
-        let (dimension, original_bytes) = (signature.len() as u64, 4 * signature.len() as u64);
-        let object = object.finish()?;
-        Ok(Some(NewTensor::new(ENCRYPTED_SIGNATURE, "rlwe64", vec![dimension], object, original_bytes)))
-    }
-
-    #[cfg(not(feature = "homomorphic"))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with the feature")]
-    fn encrypt_signature(&self, _: &Plan<'_>, _: &Sealer, _: &Batch) -> Result<Option<NewTensor>> {
-        Ok(None)
     }
 
     fn rehearse(&self, tensor: &NamedTensor<'_>, plan: &Plan<'_>) -> Result<(FrameHeader, Head)> {
@@ -141,6 +112,31 @@ impl Consolidator {
             Some(error) => Err(error),
         }
     }
+}
+
+/// What lets the memory be felt although nobody reads it: its signature, encrypted. Beside the seal, and not in it.
+#[cfg(feature = "homomorphic")]
+fn encrypt_signature(
+    item: &Item<'_>,
+    content_hash: &ContentHash,
+    sealer: &Sealer,
+    batch: &Batch,
+) -> Result<Option<NewTensor>> {
+    // What points nowhere resembles nothing; where the metric allows such a signature, it is sealed with the rest.
+    let signature = item.signature.as_ref().filter(|values| values.iter().any(|&value| value != 0.0));
+    let Some(signature) = signature else { return Ok(None) };
+    let encrypted = sealer.encrypt_signature(*content_hash.as_bytes(), signature)?;
+    let mut object = batch.object()?;
+    object.write_all(&encrypted.to_bytes()).map_err(|error| Error::from_io(ENCRYPTED_SIGNATURE, error))?;
+    let (dimension, original_bytes) = (signature.len() as u64, 4 * signature.len() as u64);
+    let object = object.finish()?;
+    Ok(Some(NewTensor::new(ENCRYPTED_SIGNATURE, "rlwe64", vec![dimension], object, original_bytes)))
+}
+
+#[cfg(not(feature = "homomorphic"))]
+#[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
+fn encrypt_signature(_: &Item<'_>, _: &ContentHash, _: &Sealer, _: &Batch) -> Result<Option<NewTensor>> {
+    Ok(None)
 }
 
 /// All that an item says of itself; unlike the catalogue, with the text of the error.

@@ -36,7 +36,9 @@ impl Unconscious {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.position == 0 || store.last_change()? != known.position {
             let (changes, last) = store.changes_since(known.position)?;
-            changes.into_iter().for_each(|change| known.apply(change));
+            for change in changes {
+                known.apply(change);
+            }
             known.position = last;
         }
         Ok(known)

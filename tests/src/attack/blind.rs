@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Ego, dot, normalise};
+use super::{Ego, add, dot, normalise};
 
 /// Ways to ask, without knowing what a signature may look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,7 @@ fn signs(ego: &mut Ego, uid: u32, store: bool, most: usize) -> Vec<Equation> {
         let mut direction = ego.gaussian(dimension);
         for (before, _) in &equations {
             let product = dot(before, &direction);
-            direction.iter_mut().zip(before).for_each(|(value, before)| *value -= product * before);
+            add(&mut direction, -product, before);
         }
         normalise(&mut direction);
         let Some(positive) = ego.reaches(uid, &direction, 0.0, store) else { break };
@@ -116,7 +116,7 @@ fn least_squares(dimension: usize, equations: &[Equation]) -> Vec<f64> {
     for _ in 0..50 {
         for (direction, value) in equations {
             let missing = value - dot(direction, &guess);
-            guess.iter_mut().zip(direction).for_each(|(guess, direction)| *guess += missing * direction);
+            add(&mut guess, missing, direction);
         }
     }
     guess

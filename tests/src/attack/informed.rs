@@ -1,7 +1,7 @@
 //! An adversary that knows what signatures look like: it has many of the same model. Before it asks anything, its best guess
 //! is their mean.
 
-use super::{Ego, dot, normalise};
+use super::{Ego, add, dot, normalise, scale};
 
 /// Believes that the signature is like one of those it has, and asks what tells most of them apart.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Informed {
     pub fn guess(&self) -> Vec<f64> {
         let mut guess = vec![0.0; self.corpus[0].len()];
         for (vector, weight) in self.corpus.iter().zip(&self.weights) {
-            guess.iter_mut().zip(vector).for_each(|(guess, value)| *guess += weight * value);
+            add(&mut guess, *weight, vector);
         }
         guess
     }
@@ -67,7 +67,7 @@ impl Informed {
             }
         }
         let all: f64 = self.weights.iter().sum();
-        self.weights.iter_mut().for_each(|weight| *weight /= all);
+        scale(&mut self.weights, 1.0 / all);
     }
 
     /// One of the corpus, as likely as it is believed in.

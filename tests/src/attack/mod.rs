@@ -166,7 +166,7 @@ impl Ego {
         let along = 0.5 - threshold;
         let mut aside = self.gaussian(direction.len());
         let product = dot(&aside, direction);
-        aside.iter_mut().zip(direction).for_each(|(aside, &direction)| *aside -= product * direction);
+        add(&mut aside, -product, direction);
         normalise(&mut aside);
         let across = (1.0 - along * along).max(0.0).sqrt();
         let own: Vec<f64> = direction
@@ -193,7 +193,7 @@ impl Ego {
     }
 }
 
-/// Numbers that look random and are the same every time (SplitMix64, Steele, Lea and Flood 2014).
+/// Numbers that look random and are the same every time (`SplitMix64`, Steele, Lea and Flood 2014).
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
@@ -216,7 +216,21 @@ impl Random {
 pub fn normalise(vector: &mut [f64]) {
     let length = dot(vector, vector).sqrt();
     if length > 0.0 {
-        vector.iter_mut().for_each(|value| *value /= length);
+        scale(vector, 1.0 / length);
+    }
+}
+
+/// Makes every coordinate so many times as large.
+fn scale(vector: &mut [f64], factor: f64) {
+    for value in vector {
+        *value *= factor;
+    }
+}
+
+/// Adds `factor` times `other`.
+fn add(vector: &mut [f64], factor: f64, other: &[f64]) {
+    for (value, other) in vector.iter_mut().zip(other) {
+        *value += factor * other;
     }
 }
 
@@ -240,7 +254,7 @@ struct ManualClock(Arc<Mutex<Moment>>);
 
 impl ManualClock {
     fn new() -> Self {
-        let wall = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let wall = UNIX_EPOCH + Duration::from_hours(500_000);
         let (boot_id, since_boot) = ("boot".to_owned(), Duration::from_secs(1000));
         Self(Arc::new(Mutex::new(Moment { wall, boot_id, since_boot })))
     }

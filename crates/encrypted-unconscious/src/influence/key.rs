@@ -21,7 +21,7 @@ static BITS_OF_BYTE: [[u64; 8]; 256] = {
     let mut bits = [[0; 8]; 256];
     let mut at = 0;
     while at < 256 * 8 {
-        bits[at / 8][at % 8] = (at / 8 >> (at % 8) & 1) as u64;
+        bits[at / 8][at % 8] = ((at / 8) >> (at % 8) & 1) as u64;
         at += 1;
     }
     bits

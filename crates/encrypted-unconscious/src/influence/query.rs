@@ -63,7 +63,7 @@ impl Query {
             if position + 1 == DIGITS {
                 return std::mem::take(&mut rest);
             }
-            rest.iter_mut().map(|rest| take_digit(rest)).collect()
+            rest.iter_mut().map(take_digit).collect()
         })
     }
 }

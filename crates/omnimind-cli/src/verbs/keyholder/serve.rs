@@ -59,9 +59,9 @@ pub(super) fn run(
                 }
             }
         });
-        let served = server.serve();
+        let ended = server.serve();
         handle.close();
-        served
+        ended
     })
     .map_err(Failure::from_custody)
 }
