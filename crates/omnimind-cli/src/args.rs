@@ -55,6 +55,9 @@ pub(crate) enum Verb {
     Show(Named),
     /// What a vector reminds of
     DejaVu(DejaVu),
+    /// Whether a vector resembles what crashed, without anybody reading what crashed
+    #[cfg(feature = "homomorphic")]
+    Influence(Influence),
     /// Bring a memory back as a file
     Reactivate(Reactivate),
     /// Remove a memory; `gc` then frees its space
@@ -79,9 +82,6 @@ pub(crate) enum Verb {
         /// Which shell
         shell: Shell,
     },
-    /// Whether a vector resembles what crashed, without anybody reading what crashed
-    #[cfg(feature = "homomorphic")]
-    Influence(Influence),
     /// The one who may open what is sealed
     Keyholder {
         #[command(subcommand)]
@@ -307,7 +307,7 @@ pub(crate) enum KeyholderVerb {
         /// Only seal to the current key what is still sealed to retired ones; make no new key
         #[arg(long)]
         resume: bool,
-        /// Afterwards, if nothing is left that needs them, destroy the retired keys
+        /// Afterwards, if nothing is left that needs them, destroy the retired keys. First restart what still seals to them
         #[arg(long)]
         destroy_retired: bool,
     },

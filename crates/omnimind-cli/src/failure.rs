@@ -45,6 +45,10 @@ pub(crate) enum Failure {
     #[cfg(feature = "homomorphic")]
     #[error(transparent)]
     Custody(encrypted_unconscious::keyholder::KeyholderError),
+    /// The keyholder is there, and says nothing.
+    #[cfg(feature = "homomorphic")]
+    #[error("{0}")]
+    Unanswered(String),
     /// Some other file or directory.
     #[error("{what}: {source}; {next}")]
     Io { what: String, source: io::Error, next: &'static str },
@@ -69,6 +73,8 @@ impl Failure {
             #[cfg(feature = "homomorphic")]
             Self::Custody(error) if error.is_refusal() => 4,
             #[cfg(feature = "homomorphic")]
+            Self::Unanswered(_) => 4,
+            #[cfg(feature = "homomorphic")]
             Self::Custody(encrypted_unconscious::keyholder::KeyholderError::LedgerDamaged { .. }) => 5,
             #[cfg(feature = "homomorphic")]
             Self::Custody(_) => 1,
@@ -85,9 +91,26 @@ impl Failure {
         Self::Keyholder(error.to_string())
     }
 
+    /// With the next step where the library cannot know it: it has no options.
     #[cfg(feature = "homomorphic")]
     pub(crate) fn from_custody(error: encrypted_unconscious::keyholder::KeyholderError) -> Self {
-        Self::Custody(error)
+        use encrypted_unconscious::keyholder::KeyholderError;
+        let next = match &error {
+            KeyholderError::File { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "run this as the user whom it belongs to, or choose another place with --state or --socket"
+                }
+                io::ErrorKind::InvalidInput => {
+                    "the path of a socket has at most 107 bytes; choose a shorter one with --socket"
+                }
+                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory => {
+                    "move it away, or choose another place with --state or --socket"
+                }
+                _ => return Self::Custody(error),
+            },
+            _ => return Self::Custody(error),
+        };
+        Self::Keyholder(format!("{error}; {next}"))
     }
 
     pub(crate) fn from_gpu(error: impl std::fmt::Display) -> Self {

@@ -31,9 +31,24 @@ impl Session {
 
     /// A consolidator over a store that must exist: a mistyped path must not look like an empty store.
     pub(crate) fn existing(&self) -> Result<Consolidator, Failure> {
+        self.expect_store()?;
+        self.consolidator()
+    }
+
+    /// The same for a verb that can do nothing without whoever is asked for scores.
+    #[cfg(feature = "homomorphic")]
+    pub(crate) fn existing_with_scores(&self) -> Result<Consolidator, Failure> {
+        self.expect_store()?;
+        let builder = self.builder_with_store()?;
+        #[cfg(unix)]
+        let builder = builder.scores_from(Arc::new(RemoteKeyholder::new(&self.config().unconscious.socket)));
+        Ok(builder.build()?)
+    }
+
+    fn expect_store(&self) -> Result<(), Failure> {
         let dir = &self.config().store.dir;
         if dir.exists() {
-            return self.consolidator();
+            return Ok(());
         }
         Err(Failure::NotFound(format!(
             "there is no store at {dir:?}; `omnimind consolidate FILE --context NAME` makes one, --store names another"
@@ -42,15 +57,21 @@ impl Session {
 
     /// A consolidator without a GPU, over a store that is made if there is none.
     pub(crate) fn consolidator(&self) -> Result<Consolidator, Failure> {
-        let mut builder = self.builder()?.store(&self.config().store.dir);
-        if let Some(recipient) = self.keyholder()? {
-            builder = builder.keyholder(recipient);
-        }
+        let builder = self.builder_with_store()?;
         #[cfg(all(unix, feature = "homomorphic"))]
-        if let Some(keyholder) = self.scores_from() {
-            builder = builder.scores_from(Arc::new(keyholder));
-        }
+        let builder = match self.scores_from() {
+            Some(keyholder) => builder.scores_from(Arc::new(keyholder)),
+            None => builder,
+        };
         Ok(builder.build()?)
+    }
+
+    fn builder_with_store(&self) -> Result<Builder, Failure> {
+        let builder = self.builder()?.store(&self.config().store.dir);
+        Ok(match self.keyholder()? {
+            Some(recipient) => builder.keyholder(recipient),
+            None => builder,
+        })
     }
 
     /// Everything that the settings say about a consolidator but the store and the keyholder.
@@ -88,7 +109,7 @@ impl Session {
 
     /// Who is asked for scores. In the usual place nobody need be there.
     #[cfg(all(unix, feature = "homomorphic"))]
-    fn scores_from(&self) -> Option<RemoteKeyholder> {
+    pub(crate) fn scores_from(&self) -> Option<RemoteKeyholder> {
         let socket = &self.config().unconscious.socket;
         let expected = socket.exists() || !self.is_default("unconscious.socket");
         expected.then(|| RemoteKeyholder::new(socket))

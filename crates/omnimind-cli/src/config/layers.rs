@@ -152,6 +152,7 @@ impl Layers {
             Some(Value::Integer(_)) => text.parse().ok().map(Value::Integer),
             Some(Value::Float(_)) => text.parse().ok().map(Value::Float),
             Some(Value::Boolean(_)) => text.parse().ok().map(Value::Boolean),
+            Some(Value::Array(_)) => list(text),
             _ => Some(Value::String(text.to_owned())),
         };
         value.ok_or_else(|| ConfigError::Type {
@@ -182,6 +183,14 @@ impl Layers {
         let all = if beside.is_empty() { self.0.keys().cloned().collect() } else { beside };
         format!("there are {}", all.join(", "))
     }
+}
+
+/// A list as somebody writes it into a variable: `1, 2` or `[1, 2]`.
+fn list(text: &str) -> Option<Value> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let table: Table = format!("list = [{bare}]").parse().ok()?;
+    table.get("list").cloned()
 }
 
 /// A default that its crate keeps as f32 in the digits that somebody would write: 0.99, not 0.9900000095367432.

@@ -28,10 +28,16 @@ pub(super) fn run(session: &Session, args: &DejaVu) -> Result<(), Failure> {
     let answer = Answer { context: &args.context, deja_vu: familiar, memories: &memories };
     session.output.result(&answer, |out| {
         if memories.is_empty() {
-            let nothing = if filter == QueryFilter::default() {
-                "nothing in this store has a signature to compare with"
-            } else {
-                "nothing of what was asked for has a signature to compare with"
+            #[cfg(all(unix, feature = "homomorphic"))]
+            let sealed_too = session.scores_from().is_some();
+            #[cfg(not(all(unix, feature = "homomorphic")))]
+            let sealed_too = false;
+            let nothing = match (sealed_too, filter == QueryFilter::default()) {
+                (true, _) => {
+                    "nothing that is sealed is felt, and nothing else has a signature to compare with"
+                }
+                (false, true) => "nothing in this store has a signature to compare with",
+                (false, false) => "nothing of what was asked for has a signature to compare with",
             };
             return writeln!(out, "{}", nothing.paint(DIM));
         }

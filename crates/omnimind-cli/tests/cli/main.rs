@@ -3,6 +3,8 @@
 
 mod demo;
 mod index;
+#[cfg(all(unix, feature = "homomorphic"))]
+mod keyholder;
 mod mistakes;
 mod sandbox;
 mod verbs;

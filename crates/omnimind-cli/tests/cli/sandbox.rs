@@ -156,6 +156,10 @@ macro_rules! assert_seen {
         settings.add_filter(r"\b(0\.0\d+|\d\.\de-\d+)\b", "[error]");
         settings.add_filter(r"\b[0-9a-f]{64}\b", "[hash]");
         settings.add_filter(r"\b[0-9a-f]{12}\b", "[hash]");
+        settings.add_filter(r"\b[0-9a-f]{16}\b", "[hash]");
+        settings.add_filter(r"ask again in \d+ h", "ask again in [hours]");
+        settings.add_filter(r#""(audit_records|records)": \d+"#, "\"$1\": [number]");
+        settings.add_filter(r"\b\d+ records\b", "[number] records");
         settings.add_filter(r"(\S) {2,}", "$1  ");
         settings.set_omit_expression(true);
         settings.set_prepend_module_to_snapshot(false);

@@ -1,6 +1,8 @@
 //! `keyholder audit`: whether the log is the one that was written.
 
-use encrypted_unconscious::keyholder::audit;
+use std::io::ErrorKind;
+
+use encrypted_unconscious::keyholder::{KeyholderError, audit};
 use serde::Serialize;
 
 use crate::args::Key;
@@ -20,7 +22,13 @@ struct Answer {
 }
 
 pub(super) fn run(session: &Session, key: &Key) -> Result<(), Failure> {
-    let report = audit::verify(key.state(session)).map_err(Failure::from_custody)?;
+    let state = key.state(session);
+    let report = audit::verify(state).map_err(|error| match error {
+        KeyholderError::File { source, .. } if source.kind() == ErrorKind::NotFound => Failure::NotFound(format!(
+            "there is no audit log in {state:?}; a keyholder that serves writes one, --state names another place"
+        )),
+        error => Failure::from_custody(error),
+    })?;
     let answer = Answer {
         records: report.records,
         head: report.head,

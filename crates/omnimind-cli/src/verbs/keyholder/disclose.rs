@@ -13,7 +13,7 @@ use crate::args::{Key, Named};
 use crate::failure::Failure;
 use crate::output::{Align, Bytes, Table, count};
 use crate::session::{Session, resolve};
-use crate::tensor_file::{TensorFileWriter, TensorSpec, WriteMode};
+use crate::tensor_file::{TensorFileError, TensorFileWriter, TensorSpec, WriteMode};
 
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
@@ -40,6 +40,10 @@ pub(super) fn run(
     if !consolidator.store().manifest(&hash).map_err(Error::Store)?.summary.sealed {
         return Err(Error::NotSealed(hash).into());
     }
+    // Nothing is opened, and nothing put down, for a file that cannot be.
+    if !force && output.symlink_metadata().is_ok() {
+        return Err(TensorFileError::Exists { path: output.to_owned() }.into());
+    }
     let ring = key.load(session)?;
     AuditLog::append_deed(
         key.state(session),
@@ -49,7 +53,7 @@ pub(super) fn run(
     .map_err(Failure::from_custody)?;
     let disclosure = {
         let _progress = session.working("opening");
-        consolidator.disclose(&hash, &ring)?
+        consolidator.disclose(&hash, &ring).map_err(|error| not_opened(&hash, error))?
     };
     let specs: Vec<_> = disclosure
         .tensors
@@ -65,7 +69,7 @@ pub(super) fn run(
     let mut refused = None;
     let disclosed = consolidator.disclose_each(&hash, &ring, |tensor| {
         let name = tensor.name().to_owned();
-        let mut stop = |error: crate::tensor_file::TensorFileError| {
+        let mut stop = |error: TensorFileError| {
             let source = io::Error::other(error.to_string());
             refused = Some(error);
             Error::Io { tensor: name.clone(), source }
@@ -80,7 +84,7 @@ pub(super) fn run(
     if let Some(error) = refused {
         return Err(error.into());
     }
-    disclosed?;
+    disclosed.map_err(|error| not_opened(&hash, error))?;
     let answer = Answer {
         content_hash: hash,
         file: output.to_string_lossy().into_owned(),
@@ -107,6 +111,17 @@ pub(super) fn run(
         }
         table.write(out)
     })
+}
+
+/// What is wrong with a seal, said of opening it.
+fn not_opened(hash: &ContentHash, error: Error) -> Failure {
+    match error {
+        Error::Seal { source, .. } if source.is_damage() => {
+            Failure::Damaged(format!("memory {hash} is damaged: {source}"))
+        }
+        Error::Seal { source, .. } => Failure::Keyholder(format!("memory {hash} cannot be opened: {source}")),
+        error => error.into(),
+    }
 }
 
 /// What the file that the memory was made from said about itself.

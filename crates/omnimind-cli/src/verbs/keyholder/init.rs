@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use encrypted_unconscious::Identity;
+use encrypted_unconscious::{Error, Identity};
 use serde::Serialize;
 
 use super::passphrase;
@@ -26,6 +26,10 @@ pub(super) fn run(
     passphrase_file: Option<&Path>,
 ) -> Result<(), Failure> {
     let path = identity.unwrap_or_else(|| session.config().keyholder.identity.clone());
+    // Before anybody thinks of a passphrase.
+    if path.symlink_metadata().is_ok() {
+        return Err(Failure::from_keyholder(Error::AlreadyExists { path }));
+    }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory).map_err(|source| Failure::Io {
         what: format!("{directory:?}"),

@@ -43,9 +43,10 @@ pub(super) fn run(session: &Session, verb: KeyholderVerb) -> Result<(), Failure>
 mod place {
     //! Where the key and what belongs to it are: as typed, or as set.
 
+    use std::io::ErrorKind;
     use std::path::{Path, PathBuf};
 
-    use encrypted_unconscious::KeyRing;
+    use encrypted_unconscious::{Error, KeyRing};
 
     use super::passphrase::OfIdentity;
     use crate::args::Key;
@@ -74,7 +75,14 @@ mod place {
             session: &Session,
             passphrase: &OfIdentity<'_>,
         ) -> Result<KeyRing, Failure> {
-            KeyRing::load(self.identity(session), || passphrase.get()).map_err(Failure::from_keyholder)
+            KeyRing::load(self.identity(session), || passphrase.get()).map_err(|error| match error {
+                Error::KeyFile { path, source, .. } if source.kind() == ErrorKind::NotFound => {
+                    Failure::NotFound(format!(
+                        "there is no identity at {path:?}; `omnimind keyholder init` makes one, --identity names another"
+                    ))
+                }
+                error => Failure::from_keyholder(error),
+            })
         }
     }
 

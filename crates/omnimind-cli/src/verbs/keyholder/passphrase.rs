@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
+#[cfg(all(unix, feature = "homomorphic"))]
 use std::sync::OnceLock;
 
 use encrypted_unconscious::Passphrase;
@@ -12,12 +13,14 @@ use zeroize::Zeroizing;
 const MOST_BYTES: u64 = 4096;
 
 /// The passphrase of an identity, fetched when it is first needed and asked for once.
+#[cfg(all(unix, feature = "homomorphic"))]
 pub(super) struct OfIdentity<'a> {
     identity: &'a Path,
     file: Option<&'a Path>,
     text: OnceLock<Zeroizing<String>>,
 }
 
+#[cfg(all(unix, feature = "homomorphic"))]
 impl<'a> OfIdentity<'a> {
     pub(super) fn new(identity: &'a Path, file: Option<&'a Path>) -> Self {
         Self { identity, file, text: OnceLock::new() }
@@ -66,13 +69,18 @@ fn from_file(file: &Path) -> io::Result<Zeroizing<String>> {
     let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.len() as u64 > MOST_BYTES {
-        let reason = format!("the first line of {file:?} is longer than {MOST_BYTES} bytes; is it the right file?");
+        let reason =
+            format!("the first line of {file:?} is longer than {MOST_BYTES} bytes; is it the right file?");
         return Err(io::Error::other(reason));
     }
     match std::str::from_utf8(line) {
-        Ok("") => Err(io::Error::other(format!("the first line of {file:?} is empty; write the passphrase into it"))),
+        Ok("") => Err(io::Error::other(format!(
+            "the first line of {file:?} is empty; write the passphrase into it"
+        ))),
         Ok(line) => Ok(Zeroizing::new(line.to_owned())),
-        Err(_) => Err(io::Error::other(format!("the first line of {file:?} is not text; is it the right file?"))),
+        Err(_) => {
+            Err(io::Error::other(format!("the first line of {file:?} is not text; is it the right file?")))
+        }
     }
 }
 
