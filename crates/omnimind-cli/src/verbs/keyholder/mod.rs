@@ -81,6 +81,9 @@ mod place {
                         "there is no identity at {path:?}; `omnimind keyholder init` makes one, --identity names another"
                     ))
                 }
+                Error::KeyFile { ref source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                    Failure::Keyholder(format!("{error}; run this as its owner, or name another with --identity"))
+                }
                 error => Failure::from_keyholder(error),
             })
         }

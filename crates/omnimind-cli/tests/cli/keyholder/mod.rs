@@ -102,9 +102,13 @@ impl Serving {
 
     /// As its owner ends it. Returns the exit code.
     fn stop(mut self) -> Option<i32> {
-        let killed = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(killed.success());
+        self.signal("TERM");
         self.child.wait().unwrap().code()
+    }
+
+    fn signal(&self, name: &str) {
+        let told = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(told.unwrap().success());
     }
 
     /// As nobody should: nothing is cleaned up.

@@ -71,6 +71,25 @@ fn the_key_is_exchanged_and_what_was_sealed_stays_answerable() {
 }
 
 #[test]
+fn a_keyholder_that_serves_learns_of_the_new_key_from_a_signal() {
+    let sandbox = crashed(1);
+    let serving = Serving::of(&sandbox);
+    assert!(sandbox.run("keyholder rotate").status.success());
+    crash(&sandbox, 1, 1);
+    let newest = "influence --vector embeddings.npy --row 1";
+    let answer = sandbox.json(newest);
+    assert_eq!(answer["unanswered"].as_array().unwrap().len(), 2, "{answer}");
+    serving.signal("HUP");
+    let learnt = (0..3000).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        sandbox.json("keyholder status")["public_key"] == public_key(&sandbox).as_str()
+    });
+    assert!(learnt);
+    assert_eq!(sandbox.json(newest)["level"], "strong");
+    assert_eq!(serving.stop(), Some(0));
+}
+
+#[test]
 fn what_another_key_is_needed_for_is_left_and_named_and_no_key_is_destroyed() {
     let sandbox = crashed(2);
     assert!(sandbox.run("keyholder init --identity other.key").status.success());
