@@ -13,9 +13,7 @@ use std::{
 
 use activation_index::{ActivationIndex, Entry};
 use end_to_end::{context, direction, hash_of, nearest_of, remember};
-use omnimind_memory::{
-    CompactOptions, Compaction, Consolidator, Error, IndexConfig, Notice, Metric, Store,
-};
+use omnimind_memory::{CompactOptions, Compaction, Consolidator, Error, IndexConfig, Metric, Notice, Store};
 use tempfile::TempDir;
 
 const MEMORIES: u64 = 200;

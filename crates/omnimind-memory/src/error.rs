@@ -153,8 +153,8 @@ pub enum Error {
     #[cfg(feature = "homomorphic")]
     #[error(transparent)]
     Influence(#[from] encrypted_unconscious::InfluenceError),
-    /// Sealing failed.
-    #[error("the {kind:?} item could not be sealed: {source}")]
+    /// Sealing failed, or opening what was sealed.
+    #[error("the seal of the {kind:?} memory: {source}")]
     Seal {
         /// Type of the item.
         kind: String,

@@ -4,6 +4,7 @@
 use std::sync::{LazyLock, OnceLock};
 
 use tfhe_ntt::prime64::Plan;
+use zeroize::Zeroizing;
 
 use super::parameters::{MAX_DIMENSION, RING_DIMENSION};
 
@@ -54,18 +55,28 @@ impl Mask {
         }
     }
 
-    /// Adds the product of the mask and `small` to `sum`, modulo 2⁶⁴ and X⁴⁰⁹⁶ + 1.
+    /// Adds the product of the mask and `small` to `sum`, modulo 2⁶⁴ and X⁴⁰⁹⁶ + 1. Where `sum` is shorter, only its first
+    /// coefficients are wanted.
     pub(super) fn multiply_into(&self, small: &[i64], sum: &mut [u64]) {
         debug_assert!(small.iter().all(|value| value.abs() <= LARGEST_SMALL));
-        let mut transformed: Vec<u64> = small.iter().map(|&value| residue(value)).collect();
-        PLAN.fwd(&mut transformed);
-        let mut high = transformed.clone();
-        let low = &mut transformed;
-        PLAN.mul_assign_normalize(low, &self.low);
+        self.multiply_residues_into(small.iter().map(|&value| residue(value)).collect(), sum);
+    }
+
+    /// As [`multiply_into`](Self::multiply_into), by 0 and 1. They may be secret: no copy of them is left behind.
+    pub(super) fn multiply_bits_into(&self, bits: &[u64], sum: &mut [u64]) {
+        debug_assert!(bits.iter().all(|&bit| bit <= 1));
+        self.multiply_residues_into(bits.to_vec(), sum);
+    }
+
+    fn multiply_residues_into(&self, residues: Vec<u64>, sum: &mut [u64]) {
+        let mut low = Zeroizing::new(residues);
+        PLAN.fwd(&mut low);
+        let mut high = low.clone();
+        PLAN.mul_assign_normalize(&mut low, &self.low);
         PLAN.mul_assign_normalize(&mut high, &self.high);
-        PLAN.inv(low);
+        PLAN.inv(&mut low);
         PLAN.inv(&mut high);
-        for ((sum, &low), &high) in sum.iter_mut().zip(low.iter()).zip(&high) {
+        for ((sum, &low), &high) in sum.iter_mut().zip(low.iter()).zip(high.iter()) {
             let product = (integer(low) as u64).wrapping_add((integer(high) as u64) << 32);
             *sum = sum.wrapping_add(product);
         }

@@ -68,16 +68,11 @@ impl Sealer {
 }
 
 fn encrypt(key: &KeyBits, steps: &[i16]) -> Vec<u64> {
-    let small = Zeroizing::new(key.0.iter().map(|&bit| bit as i64).collect::<Vec<_>>());
     let mut generator = RandomGenerator::<DefaultRandomGenerator>::new(new_seeder().seed());
     let mut bodies = vec![0u64; steps.len()];
     generator.fill_slice_with_random_from_distribution(&mut bodies, TUniform::new(NOISE_BOUND_LOG2));
     for (block, part) in bodies.chunks_mut(RING_DIMENSION).enumerate() {
-        let mut product = vec![0; RING_DIMENSION];
-        Mask::of_block(block).multiply_into(&small, &mut product);
-        for (body, product) in part.iter_mut().zip(product) {
-            *body = body.wrapping_add(product);
-        }
+        Mask::of_block(block).multiply_bits_into(&key.0, part);
     }
     for (body, &step) in bodies.iter_mut().zip(steps) {
         *body = body.wrapping_add((i64::from(step) << DELTA_LOG2) as u64);

@@ -212,8 +212,8 @@ fn a_key_that_is_sealed_anew_opens_the_same_scores() {
 #[test]
 fn more_memories_than_there_is_room_for_are_refused() {
     let place = Place::new();
-    let mut sum = SignatureSum::of([&place.open(1, &[1.0; 65_536])]).unwrap();
-    let query = Query::new(&[1.0; 65_536]).unwrap();
+    let mut sum = SignatureSum::of([&place.open(1, &vec![1.0; 65_536])]).unwrap();
+    let query = Query::new(&vec![1.0; 65_536]).unwrap();
     let most = query.headroom().most_members;
     for name in 0..=most {
         let mut content_hash = [0; 32];

@@ -290,6 +290,9 @@ fn unreachable(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "there is no such socket".to_owned(),
         ErrorKind::ConnectionRefused => "nobody listens at it any more".to_owned(),
+        ErrorKind::InvalidInput => {
+            "the path of a socket has at most 107 bytes, choose a shorter one".to_owned()
+        }
         ErrorKind::PermissionDenied => "this user does not reach it".to_owned(),
         _ => error.to_string(),
     }

@@ -306,6 +306,23 @@ fn a_key_that_is_exchanged_while_it_is_served_answers_about_old_and_new() {
     assert_eq!(custody.status().unwrap().retired_keys, 1, "it keeps what it has");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_folder_of_somebody_else_is_refused_and_stays_open_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    std::fs::create_dir(place.state_dir()).unwrap();
+    std::fs::write(place.state_dir().join("letters"), "dear reader").unwrap();
+    std::fs::set_permissions(place.state_dir(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let error = place.try_open().unwrap_err().to_string();
+    assert!(error.contains("folder of its own"), "{error}");
+    assert_eq!(std::fs::read_dir(place.state_dir()).unwrap().count(), 1);
+    assert_eq!(place.state_dir().metadata().unwrap().permissions().mode() & 0o777, 0o755);
+    std::fs::remove_file(place.state_dir().join("letters")).unwrap();
+    drop(place.open());
+    drop(place.open());
+}
+
 #[test]
 fn threads_that_ask_at_once_never_overspend() {
     let place = Place::new();

@@ -16,8 +16,17 @@ pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error
     move |source| KeyholderError::File { path, action, source }
 }
 
-/// Makes the folder if it is not there, and closes it to others.
+/// Makes the folder if it is not there, and closes it to others. One that holds something else is left as it is: closing it
+/// could lock others out of what is theirs.
 pub(super) fn prepare(folder: &Path) -> Result<(), KeyholderError> {
+    if let Ok(mut entries) = fs::read_dir(folder) {
+        let is_own = |name: &str| folder.join(name).exists();
+        if entries.next().is_some() && !is_own(LOCK) && !is_own(super::audit::FILE) {
+            let reason =
+                format!("{folder:?} holds files that are not a keyholder's; give it a folder of its own");
+            return Err(KeyholderError::Config { reason });
+        }
+    }
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
