@@ -20,10 +20,11 @@ pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error
 /// could lock others out of what is theirs.
 pub(super) fn prepare(folder: &Path) -> Result<(), KeyholderError> {
     if let Ok(mut entries) = fs::read_dir(folder) {
-        let is_own = |name: &str| folder.join(name).exists();
-        if entries.next().is_some() && !is_own(LOCK) && !is_own(super::audit::FILE) {
+        let own = [LOCK, super::audit::FILE, super::snapshot::FILE];
+        if entries.next().is_some() && !own.iter().any(|name| folder.join(name).exists()) {
+            let folder = folder.display();
             let reason =
-                format!("{folder:?} holds files that are not a keyholder's; give it a folder of its own");
+                format!("{folder} holds files that are not a keyholder's; give it a folder of its own");
             return Err(KeyholderError::Config { reason });
         }
     }
