@@ -26,7 +26,7 @@ fn a_curious_ego_cannot_reconstruct_a_signature_of_384_dimensions() {
             };
             let mut ego = Ego::new(&truth, &CustodyConfig::default(), seed);
             let guess = attack.guess(&mut ego);
-            assert!(ego.answers >= 4, "{attack:?} was hardly answered: the attack is not mounted");
+            assert!(ego.answers >= 8, "{attack:?} was hardly answered: the attack is not mounted");
             cosines.push(cosine(&guess, &truth).abs());
         }
         assert!(cosines.iter().all(|&cosine| cosine <= MOST), "{attack:?}: {cosines:.3?}");
@@ -41,7 +41,7 @@ fn the_attack_succeeds_where_budgets_are_without_measure() {
     let truth = anywhere(1);
     let mut ego = Ego::new(&truth, &config, 1);
     let found = cosine(&Blind::ShiftedSums.guess(&mut ego), &truth);
-    assert!(found > 0.7, "{found}: an attack that never works shows nothing");
+    assert!(found > 0.9, "{found}: an attack that never works shows nothing");
 }
 
 #[test]

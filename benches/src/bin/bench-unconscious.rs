@@ -228,7 +228,7 @@ impl Bench {
 }
 
 fn content_hash(name: usize) -> [u8; 32] {
-    *blake3::hash(&name.to_le_bytes()).as_bytes()
+    *blake3::hash(&(name as u64).to_le_bytes()).as_bytes()
 }
 
 /// A refusal is quick; it must not be measured.

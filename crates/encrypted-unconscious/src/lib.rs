@@ -70,3 +70,7 @@ pub use open::OpenReader;
 pub use recipient::Recipient;
 pub use ring::{KeyRing, Opened};
 pub use seal::{SealWriter, Sealer};
+
+#[cfg(all(doctest, unix, feature = "homomorphic"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -31,7 +31,9 @@ impl Blind {
                 least_squares(ego.target.dimension(), &equations)
             }
             Self::ShiftedSums => {
-                let equations = signs(ego, 1000, false, usize::MAX);
+                let mut equations = Vec::new();
+                signs(ego, 1000, false, &mut equations);
+                magnitudes(ego, 1000, false, &mut equations);
                 least_squares(ego.target.dimension(), &equations)
             }
             Self::Everything => everything(ego),
@@ -42,10 +44,16 @@ impl Blind {
 /// What the score is for a direction, as far as known.
 type Equation = (Vec<f64>, f64);
 
-/// An unknown direction of 384 dimensions has this much along a random one: the mean of its magnitude.
-fn typical(dimension: usize) -> f64 {
-    (2.0 / std::f64::consts::PI / dimension as f64).sqrt()
+/// What an unknown direction has along a random one is nearly normal, with this deviation.
+fn deviation(dimension: usize) -> f64 {
+    1.0 / (dimension as f64).sqrt()
 }
+
+/// In deviations: the mean magnitude, the median, and the mean of those below and above the median.
+const MEAN: f64 = 0.798;
+const MEDIAN: f64 = 0.674;
+const NEAR: f64 = 0.325;
+const FAR: f64 = 1.271;
 
 fn basis_vectors(ego: &mut Ego) -> Vec<f64> {
     let dimension = ego.target.dimension();
@@ -61,41 +69,61 @@ fn basis_vectors(ego: &mut Ego) -> Vec<f64> {
     guess
 }
 
+/// Only what is answered with a level says where the signature points; that most directions are not near it is no news.
 fn random_directions(ego: &mut Ego) -> Vec<Equation> {
     let dimension = ego.target.dimension();
     let mut equations = Vec::new();
     loop {
         let direction = ego.gaussian(dimension);
         let Some(level) = ego.ask(1000, &direction) else { return equations };
-        equations.push((direction, f64::from(level)));
+        if level > 0.0 {
+            equations.push((direction, f64::from(level)));
+        }
     }
 }
 
-/// Directions at right angles to each other, so that no answer repeats what another said.
-fn signs(ego: &mut Ego, uid: u32, store: bool, most: usize) -> Vec<Equation> {
+/// The signs of directions at right angles to each other, so that no answer repeats what another said.
+fn signs(ego: &mut Ego, uid: u32, store: bool, equations: &mut Vec<Equation>) {
     let dimension = ego.target.dimension();
-    let mut equations: Vec<Equation> = Vec::new();
-    while equations.len() < most.min(dimension) {
+    while equations.len() < dimension {
         let mut direction = ego.gaussian(dimension);
-        for (before, _) in &equations {
+        for (before, _) in &*equations {
             let product = dot(before, &direction);
             add(&mut direction, -product, before);
         }
         normalise(&mut direction);
         let Some(positive) = ego.reaches(uid, &direction, 0.0, store) else { break };
-        equations.push((direction, if positive { typical(dimension) } else { -typical(dimension) }));
+        let value = MEAN * deviation(dimension);
+        equations.push((direction, if positive { value } else { -value }));
     }
-    equations
+}
+
+/// Once all signs are known: whether each is nearer to 0 than half of all, or further.
+fn magnitudes(ego: &mut Ego, uid: u32, store: bool, equations: &mut [Equation]) {
+    let dimension = ego.target.dimension();
+    if equations.len() < dimension {
+        return;
+    }
+    let unit = deviation(dimension);
+    for (direction, value) in equations {
+        if (value.abs() - MEAN * unit).abs() > 1e-9 {
+            continue;
+        }
+        let sign = value.signum();
+        let Some(above) = ego.reaches(uid, direction, sign * MEDIAN * unit, store) else { return };
+        *value = sign * unit * if above == (sign > 0.0) { FAR } else { NEAR };
+    }
 }
 
 fn everything(ego: &mut Ego) -> Vec<f64> {
-    let dimension = ego.target.dimension();
     let mut equations = Vec::new();
     // As much as it is given at once, then again after everything that could make the keyholder forget.
     for round in 0..4u32 {
         for uid in [0, 1000, 1001, 65_534] {
-            equations.extend(signs(ego, uid, false, dimension - equations.len()));
-            equations.extend(signs(ego, uid, true, dimension - equations.len()));
+            for store in [false, true] {
+                signs(ego, uid, store, &mut equations);
+                magnitudes(ego, uid, store, &mut equations);
+            }
         }
         match round {
             0 => ego.restart(),
@@ -107,7 +135,7 @@ fn everything(ego: &mut Ego) -> Vec<f64> {
         }
     }
     equations.extend(random_directions(ego));
-    least_squares(dimension, &equations)
+    least_squares(ego.target.dimension(), &equations)
 }
 
 /// The shortest vector that fits all equations, by Kaczmarz' iteration.

@@ -52,10 +52,10 @@ impl Informed {
             let direction = self.corpus[self.believed(ego)].clone();
             let Some(level) = ego.ask(1000, &direction) else { return };
             let level = f64::from(level);
-            self.learn(|vector| {
-                let score = dot(vector, &direction);
-                if level > 0.0 { score >= level } else { score < 0.25 }
-            });
+            // That it is silent about most is no news.
+            if level > 0.0 {
+                self.learn(|vector| dot(vector, &direction) >= level);
+            }
         }
     }
 

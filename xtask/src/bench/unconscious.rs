@@ -128,7 +128,7 @@ pub(super) fn measure(options: Options) -> Result<Report> {
     rows.push(found.encryption());
     rows.push(
         Row::ours(
-            "largest |score − true dot product|, before rounding",
+            "largest difference of score and true dot product, before rounding",
             "",
             number(&accuracy, "largest_error")?,
         )
