@@ -27,6 +27,9 @@ pub(super) struct Crowd {
     pub(super) groups: Vec<Group>,
     /// In use, so it stays where it is.
     pub(super) in_use: Vec<NamedTensor<'static>>,
+    /// The sentence under which the one that crashed is sealed.
+    #[cfg(all(unix, feature = "homomorphic"))]
+    pub(super) crashed_as: usize,
 }
 
 /// Bytes that [`load`] takes.
@@ -62,7 +65,8 @@ pub(super) fn load(stage: &Stage, data: &Data, remembered: usize) -> Result<Crow
         history.policy = Some(HISTORY_BOUND);
         histories.push((context("tests/physics")?, history));
     }
-    let mut crashed = item("agent", &data.fine_tuned(4711), remembered + 401)?;
+    let crashed_as = (remembered + 401) % data.sentences.len();
+    let mut crashed = item("agent", &data.fine_tuned(4711), crashed_as)?;
     crashed.signals =
         Signals { severity: Some("critical".to_owned()), text: Some(CRASH.to_owned()), ..Signals::default() };
     let group = |title: String, items| Group { title, items };
@@ -73,7 +77,12 @@ pub(super) fn load(stage: &Stage, data: &Data, remembered: usize) -> Result<Crow
         group(format!("{HISTORIES} × wave history"), histories),
         group("agent that crashed".to_owned(), vec![(context("tests/agents")?, crashed)]),
     ];
-    Ok(Crowd { groups, in_use: stage.upload(&data.weights)? })
+    Ok(Crowd {
+        groups,
+        in_use: stage.upload(&data.weights)?,
+        #[cfg(all(unix, feature = "homomorphic"))]
+        crashed_as,
+    })
 }
 
 fn context(name: &str) -> Result<ProcessContext, Failure> {

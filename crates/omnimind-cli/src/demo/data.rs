@@ -72,6 +72,16 @@ impl Data {
         }
         (best.1, best.2)
     }
+
+    /// The other sentence that is nearest to one.
+    #[cfg(all(unix, feature = "homomorphic"))]
+    pub(super) fn nearest_to(&self, row: usize) -> usize {
+        let Some(wanted) = self.sentences.get(row) else { return row };
+        let similarity = |other: &[f32]| wanted.iter().zip(other).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+        let others = self.sentences.iter().enumerate().filter(|(other, _)| *other != row);
+        let nearest = others.max_by(|(_, a), (_, b)| similarity(a).total_cmp(&similarity(b)));
+        nearest.map_or(row, |(other, _)| other)
+    }
 }
 
 fn tensors(file: &TensorFile) -> Vec<HostTensor> {

@@ -1,5 +1,5 @@
-//! The whole idea in one minute, on real weights: fill VRAM, consolidate, find again, bring back, and refuse what is
-//! sealed. Every figure is measured in the run that prints it. Nothing is left behind unless it is asked for.
+//! The whole idea in one minute, on real weights: fill VRAM, consolidate, find again, bring back, refuse what is
+//! sealed, and feel it all the same. Every figure is measured in the run that prints it. Nothing is left behind unless it is asked for.
 
 mod check;
 mod crowd;
@@ -10,8 +10,12 @@ mod wave;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+#[cfg(all(unix, feature = "homomorphic"))]
+use std::sync::Arc;
 
 use encrypted_unconscious::Identity;
+#[cfg(all(unix, feature = "homomorphic"))]
+use encrypted_unconscious::keyholder::{CustodyConfig, LocalKeyholder};
 use gpu_probe::DeviceMemory;
 use omnimind_memory::{
     Consolidator, ContentHash, Error, Familiarity, NamedTensor, ProcessContext, TensorData,
@@ -74,6 +78,15 @@ pub(crate) fn run(session: &Session, args: &Demo) -> Result<(), Failure> {
     report.refusal = sealed.map(|hash| refusal(&consolidator, &hash, &me)).transpose()?;
     teller.refused(&report)?;
 
+    #[cfg(all(unix, feature = "homomorphic"))]
+    {
+        let alike = data.nearest_to(crowd.crashed_as);
+        let ask = |row: usize| consolidator.influence(data.sentences.get(row).map_or(&[], Vec::as_slice));
+        report.influence = Some(ask(alike)?);
+        report.influence_elsewhere = Some(ask(later)?);
+        teller.felt(&report, alike, later)?;
+    }
+
     release(stage.gpu.as_ref(), crowd.in_use)?;
     report.stats = Some(consolidator.stats()?);
     teller.ended(&report)
@@ -118,6 +131,11 @@ impl Place {
         self.dir.join("keyholder.key")
     }
 
+    #[cfg(all(unix, feature = "homomorphic"))]
+    fn state(&self) -> PathBuf {
+        self.dir.join("keyholder.state")
+    }
+
     fn kept_file(&self) -> Option<PathBuf> {
         self.temporary.is_none().then(|| self.dir.join("brought-back.safetensors"))
     }
@@ -127,7 +145,13 @@ fn consolidator(session: &Session, stage: &Stage, place: &Place) -> Result<Conso
     let identity = Identity::generate();
     identity.write_pair(place.key()).map_err(Failure::from_keyholder)?;
     let builder = session.builder()?.store(place.store()).gpu(stage.gpu.clone()).device(stage.device);
-    Ok(builder.keyholder(identity.recipient()).build()?)
+    let builder = builder.keyholder(identity.recipient());
+    #[cfg(all(unix, feature = "homomorphic"))]
+    let builder = {
+        let keyholder = LocalKeyholder::open(&place.state(), vec![identity], CustodyConfig::default());
+        builder.scores_from(Arc::new(keyholder.map_err(Failure::from_custody)?))
+    };
+    Ok(builder.build()?)
 }
 
 struct Told {

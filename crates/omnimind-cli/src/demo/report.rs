@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+#[cfg(all(unix, feature = "homomorphic"))]
+use omnimind_memory::Influence;
 use omnimind_memory::{ContentHash, Familiarity, Outcome, Pressure, Stats};
 use serde::Serialize;
 
@@ -22,6 +24,12 @@ pub(super) struct Report {
     pub(super) deja_vu: Vec<Familiarity>,
     pub(super) comparison: Option<Comparison>,
     pub(super) refusal: Option<String>,
+    /// What the keyholder says of a sentence that resembles the one under which the crash was sealed.
+    #[cfg(all(unix, feature = "homomorphic"))]
+    pub(super) influence: Option<Influence>,
+    /// And of another.
+    #[cfg(all(unix, feature = "homomorphic"))]
+    pub(super) influence_elsewhere: Option<Influence>,
     pub(super) stats: Option<Stats>,
     /// Where everything was kept, if it was.
     kept: Option<String>,
@@ -66,6 +74,10 @@ impl Report {
             deja_vu: Vec::new(),
             comparison: None,
             refusal: None,
+            #[cfg(all(unix, feature = "homomorphic"))]
+            influence: None,
+            #[cfg(all(unix, feature = "homomorphic"))]
+            influence_elsewhere: None,
             stats: None,
             kept,
         }
@@ -209,12 +221,34 @@ impl Teller {
         })
     }
 
+    #[cfg(all(unix, feature = "homomorphic"))]
+    pub(super) fn felt(&self, report: &Report, alike: usize, other: usize) -> Result<(), Failure> {
+        self.tell(|out| {
+            heading(
+                out,
+                5,
+                "And yet it is felt: the keyholder compares what nobody reads, and answers roughly",
+            )?;
+            for (row, influence) in [(alike, &report.influence), (other, &report.influence_elsewhere)] {
+                let felt = influence.as_ref().and_then(|influence| influence.felt.first());
+                let said = match felt {
+                    Some(felt) => {
+                        format!("resembles what crashed, by at least {:.2}", felt.at_least).paint(WARN)
+                    }
+                    None => "resembles nothing that crashed".to_owned().paint(GOOD),
+                };
+                writeln!(out, "  the sentence of row {row:>4}  {said}")?;
+            }
+            Ok(())
+        })
+    }
+
     pub(super) fn ended(&self, report: &Report) -> Result<(), Failure> {
         if self.0.json {
             return self.0.result(report, |_| Ok(()));
         }
         self.tell(|out| {
-            heading(out, 5, "In all")?;
+            heading(out, IN_ALL, "In all")?;
             if let Some(figures) = &report.stats {
                 stats::table(figures).indented(2).write(out)?;
             }
@@ -225,6 +259,9 @@ impl Teller {
         })
     }
 }
+
+/// The number of the last heading.
+const IN_ALL: u32 = if cfg!(all(unix, feature = "homomorphic")) { 6 } else { 5 };
 
 fn heading(out: &mut dyn Write, number: u32, text: &str) -> std::io::Result<()> {
     writeln!(out, "\n{}", format_args!("{number}  {text}").paint(BOLD))

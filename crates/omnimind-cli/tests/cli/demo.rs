@@ -22,6 +22,8 @@ fn the_demo_keeps_its_promises_and_cleans_up() {
     assert_eq!(answer["comparison"]["exact_tensors"], 6);
     assert_eq!(answer["deja_vu"][0]["familiar"], true);
     assert!(answer["refusal"].as_str().unwrap().contains("sealed"));
+    assert_eq!(answer["influence"]["felt"][0]["at_least"], 0.5, "the keyholder says roughly how alike it is");
+    assert_eq!(answer["influence_elsewhere"]["silent"], 1);
     assert_eq!(answer["groups"][0]["new_memories"], 1, "the same model is stored once");
     assert_eq!(answer["stats"]["layers"]["unconscious"]["total_consolidated"], 1);
     for group in answer["groups"].as_array().unwrap() {
