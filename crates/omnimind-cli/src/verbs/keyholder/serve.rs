@@ -1,10 +1,12 @@
 //! `keyholder serve`: the process that holds the key, and answers. SIGTERM ends it, SIGHUP makes it read the key again.
 
-use std::path::PathBuf;
+use std::fs::{File, Metadata, TryLockError};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use encrypted_unconscious::keyholder::{Custody, Server, ServerOptions, harden_process};
+use encrypted_unconscious::keyholder::{Custody, KeyholderError, Server, ServerOptions, harden_process};
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -28,6 +30,7 @@ pub(super) fn run(
     let table = &session.config().keyholder;
     let passphrase = key.passphrase(session);
     let ring = key.load_with(session, &passphrase)?;
+    let mut alone = alone(key.identity(session))?;
     let public_key = ring.current().recipient().to_string();
     let custody = Custody::open(key.state(session), ring.into_identities(), table.custody.clone())
         .map_err(Failure::from_custody)?;
@@ -53,7 +56,7 @@ pub(super) fn run(
                     stop.stop();
                     break;
                 }
-                match reload(session, key, &passphrase, &custody) {
+                match reload(session, key, &passphrase, &custody, &mut alone) {
                     Ok(public_key) => session.output.note(format!("the key is {public_key} from now on")),
                     Err(failure) => session.output.note(format!("the key stays as it was: {failure}")),
                 }
@@ -72,9 +75,38 @@ fn reload(
     key: &Key,
     passphrase: &OfIdentity<'_>,
     custody: &Custody,
+    alone_with: &mut File,
 ) -> Result<String, Failure> {
+    let path = key.identity(session);
     let ring = key.load_with(session, passphrase)?;
+    // Where the file is the same still, it is held already.
+    if !is_same(alone_with, path) {
+        *alone_with = alone(path)?;
+    }
     let public_key = ring.current().recipient().to_string();
     custody.replace_keys(ring.into_identities()).map_err(Failure::from_custody)?;
     Ok(public_key)
+}
+
+/// Holds the key file, so that no second process serves the same key from another state directory with budgets of its own.
+fn alone(identity: &Path) -> Result<File, Failure> {
+    let io = |source| Failure::Io {
+        what: format!("{identity:?} cannot be locked"),
+        source,
+        next: "keep the identity on a local file system",
+    };
+    let file = File::open(identity).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Failure::from_custody(KeyholderError::Served { path: identity.to_owned() }))
+        }
+        Err(TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+fn is_same(open: &File, path: &Path) -> bool {
+    let of = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let (Ok(open), Ok(there)) = (open.metadata().map(of), path.metadata().map(of)) else { return false };
+    open == there
 }

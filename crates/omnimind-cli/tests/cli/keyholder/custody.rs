@@ -175,11 +175,14 @@ fn a_log_that_was_changed_is_answered_with_five_and_nothing_is_served() {
 fn one_process_serves_a_key_and_one_a_socket() {
     let sandbox = crashed(1);
     let _serving = Serving::of(&sandbox);
-    for option in ["", "--socket other.sock", "--state other.state"] {
+    let elsewhere = "--socket other.sock --state other.state";
+    for option in ["", "--socket other.sock", "--state other.state", elsewhere] {
         let (code, said) = sandbox.fail(&format!("keyholder serve {option}"));
         assert!(code == 1 && said.contains("served already"), "{option}: {code} {said}");
     }
-    let _other = Serving::with(&sandbox, "--socket other.sock --state other.state");
+    assert!(!sandbox.path("other.state").exists(), "there is one budget for a key");
+    assert!(sandbox.run("keyholder init --identity other.key").status.success());
+    let _other = Serving::with(&sandbox, &format!("--identity other.key {elsewhere}"));
     assert!(sandbox.run("keyholder status --socket other.sock").status.success());
 }
 
