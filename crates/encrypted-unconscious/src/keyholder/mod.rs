@@ -22,6 +22,7 @@ pub mod clock;
 pub mod custody;
 mod harden;
 mod keeper;
+mod kept;
 mod ledger;
 #[cfg(unix)]
 mod line;
