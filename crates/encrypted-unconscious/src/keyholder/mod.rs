@@ -4,7 +4,7 @@
 //! | module | its idea |
 //! |---|---|
 //! | [`answer`] | scores made coarse |
-//! | [`custody`], `local` | what it does with a question; the same without a socket |
+//! | [`custody`], `kept`, `local` | custody of keys; what happens to a question; the same without a socket |
 //! | [`budget`], [`clock`] | what may still be given away, and the time it comes back by |
 //! | [`audit`], `chain`, `ledger`, `snapshot` | who asked and what it cost, in a log that shows damage and that budgets come from |
 //! | `sums` | sums over all of a store |
