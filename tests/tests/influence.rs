@@ -10,8 +10,8 @@ use encrypted_unconscious::{
 };
 use end_to_end::{Rig, StoredTensor, context, minilm_slice, rel_l2, sentence_embeddings};
 use omnimind_memory::{
-    Consolidator, ContentHash, Error, ErrorClass, Influence, InfluenceLevel, Item, Notice, QueryFilter,
-    Signals,
+    Consolidator, ContentHash, Device, DeviceMemory, Error, ErrorClass, GpuProbe, Influence, InfluenceLevel,
+    Item, Notice, PlacementConfig, QueryFilter, Rule, Signals, TaskKind,
 };
 use proptest::prelude::*;
 
@@ -113,6 +113,29 @@ fn what_crashed_is_felt_by_deja_vu_and_never_read() {
     );
     let memory = place.consolidator().store().manifest(&sealed).unwrap();
     assert!(memory.signature.is_none() && memory.metadata.is_empty());
+}
+
+#[test]
+fn work_that_resembles_what_crashed_is_kept_off_the_card() {
+    // R23, R29
+    let place = Place::new();
+    place.remember("crash", 3, true);
+    let config = PlacementConfig::default();
+    let decide = |signature: Option<usize>| {
+        let signature = signature.map(|at| place.embeddings[at].as_slice());
+        place.consolidator().place(TaskKind::Tensor, 10_000_000, signature, &config).unwrap()
+    };
+    assert_eq!((decide(None).device, decide(None).rule), (Device::Cuda(0), Rule::GpuWork));
+    let steered = decide(Some(3));
+    assert_eq!((steered.device, steered.rule), (Device::Cpu, Rule::ResemblesCrash));
+    assert!(steered.reason.contains("at least 0.75"), "{}", steered.reason);
+    let unrelated = (0..100).find(|&at| place.cosine(3, at) < 0.2).unwrap();
+    assert_eq!(decide(Some(unrelated)).rule, Rule::GpuWork);
+
+    let held = place.rig.gpu.allocate(0, place.rig.gpu.memory(0).unwrap().free_bytes * 9 / 10).unwrap();
+    assert_eq!(decide(None).rule, Rule::VramHigh);
+    place.rig.gpu.free(held).unwrap();
+    assert_eq!(decide(None).rule, Rule::GpuWork);
 }
 
 #[test]

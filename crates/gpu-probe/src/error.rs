@@ -110,6 +110,14 @@ pub enum Error {
         /// Share of memory in use at which to stop.
         leave: f64,
     },
+    /// A threshold of placement that nothing or everything would exceed.
+    #[error("placement: {name} = {value} is not usable; shares are from 0 to 1, and felt_from is above 0")]
+    InvalidPlacement {
+        /// Which one.
+        name: &'static str,
+        /// What it is.
+        value: f64,
+    },
 }
 
 fn card_count(count: u32) -> String {

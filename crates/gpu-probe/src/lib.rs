@@ -10,8 +10,9 @@
 //! | [`simulated`] | a card made of host memory: real contents, real fragmentation, failures on demand |
 //! | [`none`] | no card, with the reason |
 //! | [`watermark`] | "consolidate now", with hysteresis |
+//! | [`placement`] | where work should run, and why |
 //!
-//! This crate reports and moves bytes. It decides nothing beyond the watermark, and starts nothing.
+//! This crate reports and moves bytes. It decides when to consolidate and where work should run, and starts nothing.
 //!
 //! ```
 //! use gpu_probe::{DeviceMemory, GpuProbe, SimulatedGpu, Watermark};
@@ -38,6 +39,7 @@ mod detect;
 mod error;
 pub mod info;
 pub mod none;
+pub mod placement;
 pub mod probe;
 pub mod simulated;
 pub mod watermark;
@@ -48,6 +50,7 @@ pub use detect::{Detected, detect};
 pub use error::{Error, FreeError, OomCause, OutOfMemory, Result, human_bytes};
 pub use info::{DeviceInfo, Fragmentation, GpuProcess, MemoryInfo};
 pub use none::NoGpu;
+pub use placement::{CardState, Device, Placement, PlacementConfig, Rule, TaskKind, Work, place};
 pub use probe::{Allocation, DeviceMemory, GpuProbe, Issuer};
 pub use simulated::{Allocator, DEFAULT_CAPACITY_BYTES, Fault, SimulatedCard, SimulatedGpu};
 pub use watermark::{Watermark, WatermarkConfig};

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use omnimind_memory::{Layer, Policy, ProcessContext};
+use omnimind_memory::{Layer, Policy, ProcessContext, TaskKind};
 
 /// Consolidates GPU memory instead of deleting it: stores tensors durably within an error bound, finds them again by
 /// resemblance, and brings them back.
@@ -75,6 +75,8 @@ pub(crate) enum Verb {
     Stats,
     /// What the GPU has, and who holds it
     Gpu,
+    /// Where a piece of work should run, and why
+    Place(Place),
     /// The settings in effect, and where each came from
     Config,
     /// Completions for a shell, to be sourced by it
@@ -225,6 +227,27 @@ pub(crate) struct Reactivate {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// What kind of work: math, quantum, tensor, embedding, or anything else
+    #[arg(long)]
+    pub(crate) task: TaskKind,
+    /// How much it will want of a card, in megabytes of 1,000,000 bytes
+    #[arg(long, value_name = "MB", value_parser = size_mb)]
+    pub(crate) size_mb: f64,
+    /// Judge one card of which so much is in use, whether there is a GPU or not
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) vram_percent: Option<f64>,
+    /// An embedding of the work: whether it resembles what crashed; float .npy of shape [d] or [n, d]
+    #[cfg(feature = "homomorphic")]
+    #[arg(long, value_name = "FILE.npy", value_hint = ValueHint::FilePath)]
+    pub(crate) vector: Option<PathBuf>,
+    /// Which row, from 0; needed if there are several
+    #[cfg(feature = "homomorphic")]
+    #[arg(long, value_name = "N", requires = "vector")]
+    pub(crate) row: Option<usize>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// Move damaged objects aside, and say which memories they belonged to
     #[arg(long)]
@@ -326,6 +349,16 @@ pub(crate) struct Key {
     /// Where budgets and the audit log are kept [default: keyholder.state]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) state: Option<PathBuf>,
+}
+
+fn size_mb(text: &str) -> Result<f64, String> {
+    let size = text.parse().ok().filter(|size| (0.0..=1e9).contains(size));
+    size.ok_or_else(|| "write a number of megabytes, 0 to 1000000000".to_owned())
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.trim_end_matches('%').parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
+    percent.ok_or_else(|| "write a number from 0 to 100".to_owned())
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

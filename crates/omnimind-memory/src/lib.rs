@@ -36,7 +36,7 @@
 //! |---|---|
 //! | `consolidator` | what belongs together: store, device, classifier, bound, keyholder, index |
 //! | `item`, `context` | what is handed over, and by whom |
-//! | `pressure` | whether it is time to consolidate |
+//! | `pressure`, `placement` | whether it is time to consolidate; where work should run |
 //! | `consolidate` | classify, hash, compress or seal, commit, free |
 //! | `sealed` | what was born of a failure, encrypted without ever lying open on disk |
 //! | `content` | what makes two memories the same one |
@@ -69,6 +69,7 @@ mod item;
 mod lanes;
 mod on_device;
 mod outcome;
+mod placement;
 mod pressure;
 mod reactivate;
 mod rehearsal;
@@ -104,7 +105,10 @@ pub use activation_index::{
 pub use encrypted_unconscious::Recipient;
 #[cfg(feature = "homomorphic")]
 pub use encrypted_unconscious::keyholder::{Keyholder, SumAnswer};
-pub use gpu_probe::{Allocation, DeviceMemory, GpuProbe, NoGpu, SimulatedGpu, WatermarkConfig, detect};
+pub use gpu_probe::{
+    Allocation, Device, DeviceMemory, GpuProbe, NoGpu, Placement, PlacementConfig, Rule, SimulatedGpu,
+    TaskKind, WatermarkConfig, detect,
+};
 pub use memory_store::{
     ContentHash, Filter, GcReport, LayerName, Memory, MemorySummary, Stats, Store, Tensor, Trace,
     VerifyReport, Via,

@@ -55,7 +55,7 @@ impl Consolidator {
         context: &ProcessContext,
     ) -> Result<ReactivatedOnDevice> {
         let mut tensors = Vec::new();
-        let restored = self.reactivate_each(content_hash, context, |stream| self.place(stream, &mut tensors));
+        let restored = self.reactivate_each(content_hash, context, |stream| self.put(stream, &mut tensors));
         match restored {
             Ok((memory, warning)) => Ok(ReactivatedOnDevice { memory, tensors, warning }),
             Err(error) => Err(self.undo(tensors, error)),
@@ -63,7 +63,7 @@ impl Consolidator {
     }
 
     /// The allocation is among `tensors` before it is filled, so that it is freed if filling fails.
-    fn place(&self, stream: TensorStream<'_>, tensors: &mut Vec<DeviceTensor>) -> Result<()> {
+    fn put(&self, stream: TensorStream<'_>, tensors: &mut Vec<DeviceTensor>) -> Result<()> {
         let name = stream.name().to_owned();
         let Some(gpu) = self.gpu.as_deref() else { return Err(Error::NoGpu { tensor: name }) };
         let header = stream.header();

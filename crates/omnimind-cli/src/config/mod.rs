@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[cfg(feature = "homomorphic")]
 use encrypted_unconscious::keyholder::CustodyConfig;
 use gpu_probe::{DEFAULT_CAPACITY_BYTES, WatermarkConfig};
-use omnimind_memory::{ClassifierConfig, IndexConfig, Policy};
+use omnimind_memory::{ClassifierConfig, IndexConfig, PlacementConfig, Policy};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -28,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) classifier: ClassifierConfig,
     pub(crate) index: IndexTable,
     pub(crate) gpu: GpuTable,
+    pub(crate) placement: PlacementConfig,
     pub(crate) unconscious: UnconsciousTable,
     pub(crate) keyholder: KeyholderTable,
 }
@@ -162,6 +163,7 @@ impl Surroundings {
                 enter: WatermarkConfig::default().enter(),
                 leave: WatermarkConfig::default().leave(),
             },
+            placement: PlacementConfig::default(),
             unconscious: UnconsciousTable {
                 keyholder: directory.join("keyholder.key.pub").to_string_lossy().into_owned(),
                 socket: self.socket(directory),
@@ -220,6 +222,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     #[cfg(feature = "homomorphic")]
     if let Err(error) = config.keyholder.custody.validate() {
         return refuse(format!("[keyholder]: {error}"));
+    }
+    if let Err(error) = config.placement.validate() {
+        return refuse(format!("[placement]: {error}"));
     }
     if let Err(error) = WatermarkConfig::new(config.gpu.enter, config.gpu.leave) {
         return refuse(format!("[gpu]: {error}"));

@@ -11,6 +11,7 @@ mod index;
 mod influence;
 mod keyholder;
 mod list;
+mod place;
 pub(crate) mod reactivate;
 mod show;
 pub(crate) mod stats;
@@ -79,6 +80,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Verb::Index { verb } => index::run(&session, &verb),
         Verb::Stats => stats::run(&session),
         Verb::Gpu => gpu::run(&session),
+        Verb::Place(place) => place::run(&session, &place),
         Verb::Config => config::run(&session),
         Verb::Completions { shell } => completions(shell, output),
         #[cfg(feature = "homomorphic")]

@@ -29,6 +29,40 @@ fn keys(value: &Value) -> Vec<&str> {
 }
 
 #[test]
+fn work_is_placed_by_how_full_a_card_is_and_the_answer_says_why() {
+    // R29
+    let sandbox = Sandbox::new();
+    for (line, device, rule) in [
+        ("--task math --size-mb 300 --vram-percent 72", "cpu", "large_allocation"),
+        ("--task math --size-mb 300 --vram-percent 70", "cuda:0", "gpu_work"),
+        ("--task quantum --size-mb 100 --vram-percent 86%", "cpu", "vram_high"),
+        ("--task embedding --size-mb 90 --vram-percent 81", "cpu", "embedding_model"),
+        ("--task io --size-mb 1 --vram-percent 1", "cpu", "cpu_work"),
+    ] {
+        let answer = sandbox.json(&format!("place {line}"));
+        assert_eq!((&answer["device"], &answer["rule"]), (&device.into(), &rule.into()), "{line}");
+        assert!(!answer["reason"].as_str().unwrap().is_empty());
+        assert_eq!(answer["inputs"]["source"], "hypothetical");
+    }
+    for (line, words) in [
+        ("--task math --size-mb -1", "--size-mb"),
+        ("--task math --size-mb many", "megabytes"),
+        ("--task math --size-mb 1 --vram-percent 101", "0 to 100"),
+        ("--size-mb 1", "--task"),
+    ] {
+        let (code, said) = sandbox.fail(&format!("place {line}"));
+        assert!(code == 2 && said.contains(words), "{line}: {said}");
+    }
+    sandbox.write("omnimind.toml", "[placement]\nmost_usd = 0.5\n");
+    let (code, said) = sandbox.fail("--config omnimind.toml place --task math --size-mb 1");
+    assert!(code == 2 && said.contains("placement.most_used"), "{said}");
+    sandbox.write("omnimind.toml", "[placement]\nmost_used = 0.5\n[gpu]\nsource = \"simulated\"\n");
+    let at = "--config omnimind.toml place --task math --size-mb 1";
+    assert_eq!(sandbox.json(&format!("{at} --vram-percent 60"))["rule"], "vram_high");
+    assert_eq!(sandbox.json(at)["inputs"]["source"], "simulated");
+}
+
+#[test]
 fn a_file_becomes_a_memory_and_a_file_again() {
     // R3, R6, R7
     let sandbox = filled();
