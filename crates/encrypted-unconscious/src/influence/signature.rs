@@ -258,3 +258,42 @@ impl Identity {
         signature.admit(self.open(signature.sealed_ticket()).map_err(InfluenceError::Ticket)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_coordinate_has_an_error_of_its_own_as_large_as_the_security_rests_on() {
+        let steps: Vec<i16> = (0..RING_DIMENSION as i16).map(|step| step - 2000).collect();
+        let key = OneTimeKey::generate().unwrap().bits();
+        let errors = || -> Vec<i64> {
+            let mut product = vec![0; RING_DIMENSION];
+            Mask::of_block(0).multiply_bits_into(&key.0, &mut product);
+            let bodies = encrypt(&key, &steps);
+            let parts = bodies.iter().zip(product).zip(&steps);
+            parts
+                .map(|((body, product), &step)| {
+                    body.wrapping_sub(product) as i64 - (i64::from(step) << DELTA_LOG2)
+                })
+                .collect()
+        };
+        let (one, other) = (errors(), errors());
+        assert!(one.iter().all(|error| error.abs() <= 1 << NOISE_BOUND_LOG2));
+        assert!([-8, -1, 0, 1, 8].iter().all(|error| one.contains(error)));
+        let variance = one.iter().map(|error| (error * error) as f64).sum::<f64>() / one.len() as f64;
+        // (2^7 + 1) / 6; of so many the deviation is 0.3.
+        assert!((variance - 21.5).abs() < 2.0, "{variance}");
+        let same = one.iter().zip(&other).filter(|(a, b)| a == b).count();
+        assert!(same < 500, "{same} of 4096 alike: the errors are not drawn anew");
+    }
+
+    #[test]
+    fn half_of_a_key_s_bits_are_set_and_no_two_keys_are_alike() {
+        let (one, other) = (OneTimeKey::generate().unwrap().bits(), OneTimeKey::generate().unwrap().bits());
+        let set = one.0.iter().sum::<u64>();
+        assert!(one.0.iter().all(|&bit| bit <= 1) && (1800..2300).contains(&set), "{set}");
+        let same = one.0.iter().zip(&other.0).filter(|(a, b)| a == b).count();
+        assert!((1800..2300).contains(&same), "{same}");
+    }
+}
