@@ -6,7 +6,9 @@ use std::{fs, path::PathBuf, sync::Arc};
 
 use encrypted_unconscious::{
     Identity, KeyRing,
-    keyholder::{Custody, CustodyConfig, KeyholderError, LocalKeyholder, RemoteKeyholder},
+    keyholder::{
+        Custody, CustodyConfig, KeyholderError, LocalKeyholder, RemoteKeyholder, Server, ServerOptions,
+    },
 };
 use end_to_end::{Rig, StoredTensor, context, minilm_slice, rel_l2, sentence_embeddings};
 use omnimind_memory::{
@@ -371,6 +373,46 @@ fn an_exchanged_key_opens_everything_and_an_interrupted_exchange_goes_on() {
     }
     consolidator.store().gc().unwrap();
     assert!(consolidator.store().verify(false).unwrap().is_clean());
+}
+
+#[test]
+fn a_process_that_knew_a_memory_before_its_key_was_exchanged_still_feels_it() {
+    let place = Place::new();
+    place.remember("crash", 3, true);
+    let ring = place.ring();
+    let serve = |name: &str, ring: KeyRing| {
+        let state = place.rig.dir.path().join(name);
+        Custody::open(&state, ring.into_identities(), CustodyConfig::default()).unwrap()
+    };
+    // One that serves goes on through an exchange, and so does the process that asks.
+    let socket = place.rig.dir.path().join("socket");
+    let custody = Arc::new(serve("served", ring));
+    let server = Server::bind(&socket, Arc::clone(&custody), ServerOptions::default()).unwrap();
+    let stop = server.stop();
+    let thread = std::thread::spawn(move || server.serve());
+    let consolidator = Consolidator::builder()
+        .store(place.rig.dir.path().join("store"))
+        .scores_from(Arc::new(RemoteKeyholder::new(&socket)))
+        .build()
+        .unwrap();
+    let mut query = place.embeddings[3].clone();
+    assert_eq!(consolidator.influence(&query).unwrap().level(), InfluenceLevel::Strong);
+
+    KeyRing::begin_rotation(&place.key, None).unwrap();
+    place.consolidator().reseal(&place.ring(), |_, _| {}).unwrap();
+    KeyRing::destroy_retired(&place.key).unwrap();
+    stop.stop();
+    thread.join().unwrap().unwrap();
+    drop(custody);
+    let custody = Arc::new(serve("served", place.ring()));
+    let server = Server::bind(&socket, custody, ServerOptions::default()).unwrap();
+    let stop = server.stop();
+    let thread = std::thread::spawn(move || server.serve());
+    query[0] += 0.01;
+    let influence = consolidator.influence(&query).unwrap();
+    assert_eq!((influence.level(), influence.unanswered.len()), (InfluenceLevel::Strong, 0), "{influence:?}");
+    stop.stop();
+    thread.join().unwrap().unwrap();
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use encrypted_unconscious::{
     EncryptedSignature, Query,
-    keyholder::{Answer, KeyholderError, Step, SumAnswer},
+    keyholder::{Answer, KeyholderError, Refusal, Step, SumAnswer},
 };
 use memory_store::{Change, ContentHash};
 use serde::{Serialize, Serializer};
@@ -122,7 +122,7 @@ impl Consolidator {
         let unconscious = self.unconscious.as_ref().ok_or(Error::NoScores)?;
         let query = Query::new(query)?;
         let mut influence = Influence::default();
-        let (asked, signatures) = {
+        let (asked, mut signatures) = {
             let mut known = unconscious.up_to_date(&self.store)?;
             let (mut asked, mut signatures) = (Vec::new(), Vec::new());
             for memory in
@@ -144,7 +144,26 @@ impl Consolidator {
         if signatures.is_empty() {
             return Ok(influence);
         }
-        let answers = unconscious.keyholder.influence(&query, &signatures)?;
+        let mut answers = unconscious.keyholder.influence(&query, &signatures)?;
+        let outdated: Vec<usize> = {
+            let mut known = unconscious.up_to_date(&self.store)?;
+            let unusable = |answer: &Answer| matches!(answer, Answer::Refused(Refusal::Unusable { .. }));
+            let candidates = (0..answers.len()).filter(|&at| unusable(&answers[at]));
+            let mut read_again = |at: usize| {
+                known
+                    .read_again(&self.store, &asked[at].content_hash)
+                    .map(|now| signatures[at] = now)
+                    .is_some()
+            };
+            candidates.filter(|&at| read_again(at)).collect()
+        };
+        if !outdated.is_empty() {
+            let anew: Vec<_> = outdated.iter().map(|&at| signatures[at].clone()).collect();
+            let again = unconscious.keyholder.influence(&query, &anew)?;
+            for (at, answer) in outdated.into_iter().zip(again) {
+                answers[at] = answer;
+            }
+        }
         for (memory, answer) in asked.into_iter().zip(answers) {
             match answer {
                 Answer::AtLeast(at_least) if at_least > 0.0 => {

@@ -61,7 +61,6 @@ pub(crate) struct SealedMemory {
     pub(crate) contexts: Vec<String>,
     /// Or why there is none; unread at first.
     pub(crate) signature: Result<EncryptedSignature, String>,
-    read: bool,
 }
 
 impl Known {
@@ -96,6 +95,21 @@ impl Known {
             // Nothing that this version knows of happens otherwise.
             _ => {}
         }
+    }
+
+    /// Reads the signature of a memory again; gives it back if it is another than before. When the key is exchanged, memories are
+    /// sealed anew without any news in the store.
+    pub(crate) fn read_again(
+        &mut self,
+        store: &Store,
+        content_hash: &ContentHash,
+    ) -> Option<EncryptedSignature> {
+        let key = (*self.stored_at.get(content_hash)?, *content_hash);
+        let memory = self.memories.get_mut(&key)?;
+        let before = std::mem::replace(&mut memory.signature, Err("it has not been read".to_owned()));
+        memory.read(store);
+        let now = memory.signature.as_ref().ok()?;
+        (before.as_ref() != Ok(now)).then(|| now.clone())
     }
 
     fn forget(&mut self, content_hash: &ContentHash) {
@@ -138,7 +152,6 @@ impl SealedMemory {
             stored_at: memory.stored_at,
             contexts: traces.into_iter().map(|trace| trace.context).collect(),
             signature: Err("it has not been read".to_owned()),
-            read: false,
         }
     }
 
@@ -148,12 +161,11 @@ impl SealedMemory {
     }
 
     fn read(&mut self, store: &Store) {
-        if self.read {
+        if self.signature.is_ok() {
             return;
         }
         let manifest = store.manifest(&self.content_hash).map_err(|error| error.to_string());
         self.signature = manifest.and_then(|memory| Self::read_signature(store, &memory));
-        self.read = true;
     }
 
     pub(crate) fn read_signature(store: &Store, memory: &Memory) -> Result<EncryptedSignature, String> {
