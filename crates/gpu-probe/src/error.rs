@@ -84,6 +84,16 @@ pub enum Error {
         /// Why it cannot be known.
         reason: String,
     },
+    /// This card, its driver or this build cannot do that. Everything else goes on working.
+    #[error("GPU {device} cannot {what}: {reason}")]
+    Unsupported {
+        /// Index of the card.
+        device: u32,
+        /// What was asked for, such as `run kernels`.
+        what: &'static str,
+        /// What is missing, and what to do about it.
+        reason: String,
+    },
     /// A simulated process was added twice.
     #[error("process {pid} is already on simulated GPU {device}; grow it, or remove it first")]
     ProcessExists {

@@ -8,6 +8,7 @@
 //! | [`detect()`] | takes the real card where there is one; no GPU and no driver are normal answers |
 //! | `cuda` | a real card, through the CUDA driver and NVML, both looked up at run time (feature `cuda`) |
 //! | [`simulated`] | a card made of host memory: real contents, real fragmentation, failures on demand |
+//! | [`kernels`] | running programs on a card, with everything they need taken beforehand |
 //! | [`none`] | no card, with the reason |
 //! | [`watermark`] | "consolidate now", with hysteresis |
 //! | [`placement`] | where work should run, and why |
@@ -38,6 +39,7 @@ pub mod cuda;
 mod detect;
 mod error;
 pub mod info;
+pub mod kernels;
 pub mod none;
 pub mod placement;
 pub mod probe;
@@ -49,6 +51,7 @@ pub use cuda::CudaGpu;
 pub use detect::{Detected, detect};
 pub use error::{Error, FreeError, OomCause, OutOfMemory, Result, human_bytes};
 pub use info::{DeviceInfo, Fragmentation, GpuProcess, MemoryInfo};
+pub use kernels::{DeviceSpan, KernelQueue, KernelSetup};
 pub use none::NoGpu;
 pub use placement::{CardState, Device, Placement, PlacementConfig, Rule, TaskKind, Work, place};
 pub use probe::{Allocation, DeviceMemory, GpuProbe, Issuer};

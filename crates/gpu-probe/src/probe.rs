@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, FreeError, Result};
 use crate::info::{DeviceInfo, Fragmentation, GpuProcess, MemoryInfo};
+use crate::kernels::{KernelQueue, KernelSetup};
 
 /// Looks at the cards of a machine. Every method may be called from any thread, at any time.
 pub trait GpuProbe: Send + Sync + fmt::Debug {
@@ -66,6 +67,78 @@ pub trait DeviceMemory: GpuProbe {
     /// # Errors
     /// The reason, together with the allocation, which is then still there.
     fn free(&self, allocation: Allocation) -> Result<u64, FreeError>;
+
+    /// Takes memory whose address outlives its contents: [`vacate`](Self::vacate) gives the memory away and keeps the
+    /// address, [`occupy`](Self::occupy) puts memory under it again. Pointers that others hold stay valid, though not while
+    /// it is vacant. Takes whole pages of the card (2 MiB on a real one).
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate); [`Error::Unsupported`] where the card has no such memory.
+    fn allocate_anchored(&self, device: u32, bytes: u64) -> Result<Allocation> {
+        let _ = bytes;
+        Err(no_anchors(device))
+    }
+
+    /// Gives the memory of an anchored allocation to everybody, and keeps its address. What it held is gone. Returns how many
+    /// bytes became free; 0 if it was vacant already.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the allocation is not anchored; otherwise as [`read`](Self::read). It is then as it was.
+    fn vacate(&self, allocation: &Allocation) -> Result<u64> {
+        Err(no_anchors(allocation.device()))
+    }
+
+    /// Puts memory under the address of a vacant allocation again; what it holds is not specified. Does nothing to one that is
+    /// not vacant.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate) and [`vacate`](Self::vacate). It is then still vacant.
+    fn occupy(&self, allocation: &Allocation) -> Result<()> {
+        Err(no_anchors(allocation.device()))
+    }
+
+    /// Names memory that somebody else in this process allocated (`PyTorch`, say), so that it can be read and written like an
+    /// allocation of one's own. [`free`](Self::free) only forgets it, and returns 0: the memory is its owner's to free.
+    ///
+    /// # Safety
+    /// Until it is freed here, `bytes` bytes at `address` are memory of that card which this process may read and write, and
+    /// nobody frees them.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDevice`]; [`Error::Unsupported`] where this cannot be done, or where the card can tell that the address
+    /// is not its own.
+    #[expect(unsafe_code, reason = "the promise about a foreign address is the caller's")]
+    unsafe fn adopt(&self, device: u32, address: u64, bytes: u64) -> Result<Allocation> {
+        let _ = (address, bytes);
+        Err(Error::Unsupported {
+            device,
+            what: "adopt foreign memory",
+            reason: format!("a {} card knows no memory but its own", self.source()),
+        })
+    }
+
+    /// Makes a card ready to run kernels: loads the program, and takes all memory that running it will need, so that nothing
+    /// must be found when the card is full. What it takes is given back when the queue is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where this card, or its driver, does not run such programs; [`Error::OutOfMemory`] where its
+    /// scratch does not fit; otherwise as [`allocate`](Self::allocate).
+    fn kernels(&self, device: u32, setup: &KernelSetup<'_>) -> Result<Box<dyn KernelQueue>> {
+        let _ = setup;
+        Err(Error::Unsupported {
+            device,
+            what: "run kernels",
+            reason: format!("a {} card does not compute; the processor does the same work", self.source()),
+        })
+    }
+}
+
+fn no_anchors(device: u32) -> Error {
+    Error::Unsupported {
+        device,
+        what: "keep an address without memory",
+        reason: "it needs CUDA's virtual memory management; allocate ordinary memory instead".to_owned(),
+    }
 }
 
 /// Memory held on a card. Only `free` ends it: it cannot be copied, so it cannot be freed twice.
