@@ -289,11 +289,7 @@ mod tests {
             total_bytes: 4 << 30,
             allocated_bytes: 1 << 20,
             reserved_bytes: Some(3 << 20),
-            other_processes: vec![GpuProcess {
-                pid: 7,
-                name: Some("python".into()),
-                used_bytes: Some(512 << 20),
-            }],
+            other_processes: vec![GpuProcess::new(7, Some("python".into()), Some(512 << 20))],
         };
         let text = oom.to_string();
         for part in [

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`probe`] | the two traits: [`GpuProbe`] looks, [`DeviceMemory`] allocates, copies and frees |
 //! | [`info`] | what a look gives: devices, memory, processes, fragmentation |
+//! | [`command_line()`] | how a process was started, where that is surely known |
 //! | [`detect()`] | takes the real card where there is one; no GPU and no driver are normal answers |
 //! | `cuda` | a real card, through the CUDA driver and NVML, both looked up at run time (feature `cuda`) |
 //! | [`simulated`] | a card made of host memory: real contents, real fragmentation, failures on demand |
@@ -36,6 +37,7 @@
 
 #[cfg(all(feature = "cuda", any(target_os = "linux", windows)))]
 pub mod cuda;
+pub mod command_line;
 mod detect;
 mod error;
 pub mod info;
@@ -48,9 +50,10 @@ pub mod watermark;
 
 #[cfg(all(feature = "cuda", any(target_os = "linux", windows)))]
 pub use cuda::CudaGpu;
+pub use command_line::command_line;
 pub use detect::{Detected, detect};
 pub use error::{Error, FreeError, OomCause, OutOfMemory, Result, human_bytes};
-pub use info::{DeviceInfo, Fragmentation, GpuProcess, MemoryInfo};
+pub use info::{DeviceInfo, Fragmentation, GpuProcess, MemoryInfo, Mig, MigInstance, ProcessKind};
 pub use kernels::{DeviceSpan, KernelQueue, KernelSetup};
 pub use none::NoGpu;
 pub use placement::{CardState, Device, Placement, PlacementConfig, Rule, TaskKind, Work, place};

@@ -81,7 +81,7 @@ impl Card {
         let mut all = self.other_processes();
         let reserved = self.reserved();
         if reserved > 0 {
-            all.push(GpuProcess { pid: std::process::id(), name: own_name(), used_bytes: Some(reserved) });
+            all.push(GpuProcess::new(std::process::id(), own_name(), Some(reserved)));
             all.sort_by_key(|process| process.pid);
         }
         all
@@ -212,11 +212,7 @@ impl Card {
     fn other_processes(&self) -> Vec<GpuProcess> {
         self.processes
             .iter()
-            .map(|(&pid, other)| GpuProcess {
-                pid,
-                name: Some(other.name.clone()),
-                used_bytes: Some(other.bytes),
-            })
+            .map(|(&pid, other)| GpuProcess::new(pid, Some(other.name.clone()), Some(other.bytes)))
             .collect()
     }
 
