@@ -58,6 +58,38 @@ pub enum Error {
         /// Index of the card.
         device: u32,
     },
+    /// The allocation is vacant: it has an address, and no memory. Nothing was copied.
+    #[error(
+        "an allocation of {bytes} bytes on GPU {device} is vacant: it has an address, but no memory; occupy it first"
+    )]
+    Vacant {
+        /// Index of the card.
+        device: u32,
+        /// Size of the allocation in bytes.
+        bytes: u64,
+    },
+    /// The card found an error in its memory that it cannot correct.
+    #[error(
+        "GPU {device} found an error in its memory that it cannot correct: what is on the card is not to be trusted; \
+         restart the process, and take from a copy elsewhere what was there"
+    )]
+    Uncorrectable {
+        /// Index of the card.
+        device: u32,
+    },
+    /// A program on the card broke off, and took everything with it that this process does on the card. Other processes and
+    /// cards go on.
+    #[error(
+        "{operation} failed on GPU {device}: {reason}; nothing in this process can use that card any more: restart it"
+    )]
+    Broken {
+        /// Index of the card.
+        device: u32,
+        /// What was being done when it was noticed, which need not be what caused it.
+        operation: String,
+        /// The driver's own words.
+        reason: String,
+    },
     /// The driver refused, for a reason other than memory.
     #[error("{operation} failed on GPU {device}: {reason}")]
     Driver {

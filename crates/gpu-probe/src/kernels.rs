@@ -33,7 +33,8 @@ pub struct DeviceSpan {
 /// A card ready to run the kernels of one program.
 ///
 /// Lanes are numbered from 0. A lane that does not exist is an [`Error::Driver`](crate::Error::Driver). After an error the
-/// contents of scratch and staging are not specified; the queue itself goes on working unless the card is lost.
+/// contents of scratch and staging are not specified; the queue itself goes on working unless the card is lost or
+/// [broken](crate::Error::Broken). May be used from any thread, one at a time.
 pub trait KernelQueue: Send + fmt::Debug {
     /// How many lanes there are.
     fn lanes(&self) -> usize;
@@ -44,8 +45,19 @@ pub trait KernelQueue: Send + fmt::Debug {
     /// Bytes of the staging memory of each lane.
     fn staging_bytes(&self) -> usize;
 
+    /// Waits for everything that this process gave to the card before, on any queue, `PyTorch`'s included. The lanes do not
+    /// wait for it by themselves: do this before a lane touches memory that somebody else may still be writing.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch), also for what others issued.
+    fn join(&mut self) -> Result<()>;
+
     /// Issues a kernel: `grid` blocks of `threads` threads. Each argument fills one parameter; a parameter of four bytes takes
-    /// the lower half. Returns before it has run.
+    /// the lower half; there must be as many arguments as parameters. Returns before it has run.
+    ///
+    /// An argument that is an address is used as it is, unchecked: that the kernel stays inside memory which is there, and
+    /// which nobody else uses meanwhile, is the caller's to see to. So it is with the addresses of [`fetch`](Self::fetch) and
+    /// [`send`](Self::send).
     ///
     /// # Errors
     /// [`Error::Driver`](crate::Error::Driver) if the program has no such kernel or the card refuses;

@@ -35,9 +35,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod command_line;
 #[cfg(all(feature = "cuda", any(target_os = "linux", windows)))]
 pub mod cuda;
-pub mod command_line;
 mod detect;
 mod error;
 pub mod info;
@@ -48,9 +48,9 @@ pub mod probe;
 pub mod simulated;
 pub mod watermark;
 
+pub use command_line::command_line;
 #[cfg(all(feature = "cuda", any(target_os = "linux", windows)))]
 pub use cuda::CudaGpu;
-pub use command_line::command_line;
 pub use detect::{Detected, detect};
 pub use error::{Error, FreeError, OomCause, OutOfMemory, Result, human_bytes};
 pub use info::{DeviceInfo, Fragmentation, GpuProcess, MemoryInfo, Mig, MigInstance, ProcessKind};
@@ -58,5 +58,7 @@ pub use kernels::{DeviceSpan, KernelQueue, KernelSetup};
 pub use none::NoGpu;
 pub use placement::{CardState, Device, Placement, PlacementConfig, Rule, TaskKind, Work, place};
 pub use probe::{Allocation, DeviceMemory, GpuProbe, Issuer};
-pub use simulated::{Allocator, DEFAULT_CAPACITY_BYTES, Fault, SimulatedCard, SimulatedGpu};
+pub use simulated::{
+    Allocator, DEFAULT_CAPACITY_BYTES, DEFAULT_PAGE_BYTES, Fault, SimulatedCard, SimulatedGpu,
+};
 pub use watermark::{Watermark, WatermarkConfig};

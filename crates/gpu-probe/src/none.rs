@@ -2,6 +2,7 @@
 
 use crate::error::{Error, FreeError, Result};
 use crate::info::{DeviceInfo, Fragmentation, GpuProcess, MemoryInfo};
+use crate::kernels::{KernelQueue, KernelSetup};
 use crate::probe::{Allocation, DeviceMemory, GpuProbe};
 
 /// No card, and why.
@@ -25,6 +26,10 @@ impl NoGpu {
 
 fn no_such<T>(device: u32) -> Result<T> {
     Err(Error::NoSuchDevice { device, count: 0 })
+}
+
+fn foreign(allocation: &Allocation) -> Error {
+    Error::ForeignAllocation { device: allocation.device(), bytes: allocation.bytes() }
 }
 
 impl GpuProbe for NoGpu {
@@ -55,16 +60,37 @@ impl DeviceMemory for NoGpu {
     }
 
     fn write(&self, allocation: &Allocation, _offset: u64, _data: &[u8]) -> Result<()> {
-        Err(Error::ForeignAllocation { device: allocation.device(), bytes: allocation.bytes() })
+        Err(foreign(allocation))
     }
 
     fn read(&self, allocation: &Allocation, _offset: u64, _out: &mut [u8]) -> Result<()> {
-        Err(Error::ForeignAllocation { device: allocation.device(), bytes: allocation.bytes() })
+        Err(foreign(allocation))
     }
 
     fn free(&self, allocation: Allocation) -> Result<u64, FreeError> {
-        let source = Error::ForeignAllocation { device: allocation.device(), bytes: allocation.bytes() };
+        let source = foreign(&allocation);
         Err(FreeError { allocation, source })
+    }
+
+    fn allocate_anchored(&self, device: u32, _bytes: u64) -> Result<Allocation> {
+        no_such(device)
+    }
+
+    fn vacate(&self, allocation: &Allocation) -> Result<u64> {
+        Err(foreign(allocation))
+    }
+
+    fn occupy(&self, allocation: &Allocation) -> Result<()> {
+        Err(foreign(allocation))
+    }
+
+    #[expect(unsafe_code, reason = "there is no card; the address is not looked at")]
+    unsafe fn adopt(&self, device: u32, _address: u64, _bytes: u64) -> Result<Allocation> {
+        no_such(device)
+    }
+
+    fn kernels(&self, device: u32, _setup: &KernelSetup<'_>) -> Result<Box<dyn KernelQueue>> {
+        no_such(device)
     }
 }
 

@@ -53,7 +53,8 @@ pub trait DeviceMemory: GpuProbe {
     /// Copies `data` to the card, `offset` bytes from the start of the allocation. Returns when it is there.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`], [`Error::ForeignAllocation`], [`Error::DeviceLost`] or [`Error::Driver`].
+    /// [`Error::OutOfRange`], [`Error::ForeignAllocation`], [`Error::Vacant`], [`Error::DeviceLost`],
+    /// [`Error::Uncorrectable`], [`Error::Broken`] or [`Error::Driver`].
     fn write(&self, allocation: &Allocation, offset: u64, data: &[u8]) -> Result<()>;
 
     /// Fills `out` from the card, `offset` bytes from the start of the allocation.
@@ -125,11 +126,24 @@ pub trait DeviceMemory: GpuProbe {
     /// scratch does not fit; otherwise as [`allocate`](Self::allocate).
     fn kernels(&self, device: u32, setup: &KernelSetup<'_>) -> Result<Box<dyn KernelQueue>> {
         let _ = setup;
-        Err(Error::Unsupported {
-            device,
-            what: "run kernels",
-            reason: format!("a {} card does not compute; the processor does the same work", self.source()),
-        })
+        Err(no_kernels(device, self.source()))
+    }
+}
+
+pub(crate) fn no_kernels(device: u32, source: &str) -> Error {
+    Error::Unsupported {
+        device,
+        what: "run kernels",
+        reason: format!("a {source} card does not compute; the processor does the same work"),
+    }
+}
+
+/// For an allocation that was not made by [`DeviceMemory::allocate_anchored`].
+pub(crate) fn not_anchored(device: u32) -> Error {
+    Error::Unsupported {
+        device,
+        what: "keep an address without memory",
+        reason: "this allocation was not allocated anchored; free it instead".to_owned(),
     }
 }
 

@@ -1,5 +1,5 @@
 //! The bytes of one simulated allocation, held in host memory only where they were written. What was never
-//! written reads as zeros.
+//! written reads as zeros, or as poison where nobody should rely on zeros.
 
 use std::collections::HashMap;
 
@@ -7,16 +7,24 @@ use std::collections::HashMap;
 /// few bytes written into a large allocation cost little.
 pub(super) const BLOCK_BYTES: u64 = 1 << 20;
 
+/// What memory holds that was put under an address again.
+pub(super) const POISON: u8 = 0xa5;
+
 /// Sparse bytes. Ranges are checked by the caller.
 #[derive(Debug)]
 pub(super) struct Contents {
     bytes: u64,
+    unwritten: u8,
     blocks: HashMap<u64, Box<[u8]>>,
 }
 
 impl Contents {
     pub(super) fn new(bytes: u64) -> Self {
-        Self { bytes, blocks: HashMap::new() }
+        Self { bytes, unwritten: 0, blocks: HashMap::new() }
+    }
+
+    pub(super) fn poisoned(bytes: u64) -> Self {
+        Self { bytes, unwritten: POISON, blocks: HashMap::new() }
     }
 
     pub(super) fn write(&mut self, mut offset: u64, mut data: &[u8]) {
@@ -24,7 +32,8 @@ impl Contents {
             let (block, at) = (offset / BLOCK_BYTES, (offset % BLOCK_BYTES) as usize);
             let size = self.block_size(block);
             let here = data.len().min(size - at);
-            let held = self.blocks.entry(block).or_insert_with(|| vec![0; size].into_boxed_slice());
+            let unwritten = self.unwritten;
+            let held = self.blocks.entry(block).or_insert_with(|| vec![unwritten; size].into_boxed_slice());
             held[at..at + here].copy_from_slice(&data[..here]);
             data = &data[here..];
             offset += here as u64;
@@ -38,7 +47,7 @@ impl Contents {
             let (now, later) = out.split_at_mut(here);
             match self.blocks.get(&block) {
                 Some(held) => now.copy_from_slice(&held[at..at + here]),
-                None => now.fill(0),
+                None => now.fill(self.unwritten),
             }
             out = later;
             offset += here as u64;
@@ -71,6 +80,17 @@ mod tests {
         assert_eq!(out, [0, 0, 1, 2, 3, 4, 0, 0]);
         contents.read(2 << 30, &mut out);
         assert_eq!(out, [0; 8]);
+    }
+
+    #[test]
+    fn poison_is_read_where_nothing_was_written() {
+        let mut contents = Contents::poisoned(2 * BLOCK_BYTES);
+        contents.write(1, &[7]);
+        let mut out = [0; 3];
+        contents.read(0, &mut out);
+        assert_eq!(out, [POISON, 7, POISON]);
+        contents.read(BLOCK_BYTES, &mut out);
+        assert_eq!(out, [POISON; 3]);
     }
 
     #[test]

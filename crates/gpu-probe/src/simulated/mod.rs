@@ -10,20 +10,26 @@
 mod card;
 mod contents;
 mod fault;
+mod live;
 mod space;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 pub use fault::Fault;
 
-use self::card::Card;
+use self::card::{Card, Copying};
 use self::fault::Operation;
+use self::live::Live;
 use crate::error::{Error, FreeError, Result};
 use crate::info::{DeviceInfo, Fragmentation, GpuProcess, MemoryInfo};
-use crate::probe::{Allocation, DeviceMemory, GpuProbe, Issuer};
+use crate::kernels::{KernelQueue, KernelSetup};
+use crate::probe::{Allocation, DeviceMemory, GpuProbe, Issuer, no_kernels};
 
 /// Capacity of the card that this project was first written for: 3.81 GiB, in whole granules of 512 bytes.
 pub const DEFAULT_CAPACITY_BYTES: u64 = 4_090_955_776;
+
+/// Size of the pages of anchored memory, as on a real card: 2 MiB.
+pub const DEFAULT_PAGE_BYTES: u64 = 2 << 20;
 
 /// What happens to memory that this process frees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +51,8 @@ pub struct SimulatedCard {
     pub capacity_bytes: u64,
     /// What happens to memory that is freed.
     pub allocator: Allocator,
+    /// Anchored memory is taken in whole pages of this size in bytes; rounded up to a multiple of 512.
+    pub page_bytes: u64,
 }
 
 impl Default for SimulatedCard {
@@ -53,6 +61,7 @@ impl Default for SimulatedCard {
             name: "Simulated GPU".into(),
             capacity_bytes: DEFAULT_CAPACITY_BYTES,
             allocator: Allocator::Direct,
+            page_bytes: DEFAULT_PAGE_BYTES,
         }
     }
 }
@@ -183,6 +192,28 @@ impl SimulatedGpu {
         Ok(card)
     }
 
+    /// Gives what `take` took a name.
+    fn issue(&self, device: u32, take: impl FnOnce(&mut Card) -> Result<Live>) -> Result<Allocation> {
+        let mut card = self.present(device)?;
+        let live = take(&mut card)?;
+        let allocation = self.issuer.issue(device, live.bytes, live.address);
+        card.register(allocation.id(), live);
+        Ok(allocation)
+    }
+
+    /// Begins a copy. The card is unlocked when this returns, so that copies of several threads run at once.
+    fn copy(
+        &self,
+        allocation: &Allocation,
+        offset: u64,
+        len: usize,
+        operation: Operation,
+    ) -> Result<Copying> {
+        self.issuer.check(allocation)?;
+        allocation.check_range(offset, len)?;
+        self.present(allocation.device())?.copy(allocation.id(), allocation.bytes(), operation, len)
+    }
+
     fn count(&self) -> u32 {
         self.cards.len() as u32
     }
@@ -223,30 +254,20 @@ impl GpuProbe for SimulatedGpu {
 
 impl DeviceMemory for SimulatedGpu {
     fn allocate(&self, device: u32, bytes: u64) -> Result<Allocation> {
-        let mut card = self.present(device)?;
-        let address = card.allocate(bytes)?;
-        let allocation = self.issuer.issue(device, bytes, address);
-        card.register(allocation.id(), bytes, address);
-        Ok(allocation)
+        self.issue(device, |card| card.allocate(bytes))
     }
 
     fn write(&self, allocation: &Allocation, offset: u64, data: &[u8]) -> Result<()> {
-        self.issuer.check(allocation)?;
-        allocation.check_range(offset, data.len())?;
-        // The card is unlocked before the copy, so that copies of several threads run at once.
-        let contents =
-            self.present(allocation.device())?.contents(allocation.id(), Operation::Write, data.len())?;
-        contents.write().unwrap_or_else(PoisonError::into_inner).write(offset, data);
-        Ok(())
+        let copy = self.copy(allocation, offset, data.len(), Operation::Write)?;
+        let mut contents = copy.contents.write().unwrap_or_else(PoisonError::into_inner);
+        contents.write(copy.base + offset, &data[..copy.bytes]);
+        copy.end
     }
 
     fn read(&self, allocation: &Allocation, offset: u64, out: &mut [u8]) -> Result<()> {
-        self.issuer.check(allocation)?;
-        allocation.check_range(offset, out.len())?;
-        let contents =
-            self.present(allocation.device())?.contents(allocation.id(), Operation::Read, out.len())?;
-        read_lock(&contents).read(offset, out);
-        Ok(())
+        let copy = self.copy(allocation, offset, out.len(), Operation::Read)?;
+        read_lock(&copy.contents).read(copy.base + offset, &mut out[..copy.bytes]);
+        copy.end
     }
 
     fn free(&self, allocation: Allocation) -> Result<u64, FreeError> {
@@ -256,5 +277,29 @@ impl DeviceMemory for SimulatedGpu {
             .and_then(|()| self.present(allocation.device()))
             .and_then(|mut card| card.free(allocation.id()));
         freed.map_err(|source| FreeError { allocation, source })
+    }
+
+    fn allocate_anchored(&self, device: u32, bytes: u64) -> Result<Allocation> {
+        self.issue(device, |card| card.allocate_anchored(bytes))
+    }
+
+    fn vacate(&self, allocation: &Allocation) -> Result<u64> {
+        self.issuer.check(allocation)?;
+        self.present(allocation.device())?.vacate(allocation.id())
+    }
+
+    fn occupy(&self, allocation: &Allocation) -> Result<()> {
+        self.issuer.check(allocation)?;
+        self.present(allocation.device())?.occupy(allocation.id())
+    }
+
+    #[expect(unsafe_code, reason = "the trait asks for a promise; the address is looked up, never followed")]
+    unsafe fn adopt(&self, device: u32, address: u64, bytes: u64) -> Result<Allocation> {
+        self.issue(device, |card| card.adopt(address, bytes))
+    }
+
+    fn kernels(&self, device: u32, _setup: &KernelSetup<'_>) -> Result<Box<dyn KernelQueue>> {
+        drop(self.present(device)?);
+        Err(no_kernels(device, self.source()))
     }
 }

@@ -96,6 +96,27 @@ impl AddressSpace {
         Some(())
     }
 
+    /// Takes whole pages in whatever gaps can hold them, the first ones first: pages need not lie side by side, since they are
+    /// mapped. Returns where they begin, and nothing is taken, with `None`, where there are too few.
+    pub(super) fn place_pages(&mut self, pages: u64, page_bytes: u64, holder: Holder) -> Option<Vec<u64>> {
+        let mut runs = Vec::new();
+        let mut left = pages;
+        for (start, gap) in self.gaps() {
+            let here = (gap / page_bytes).min(left);
+            if here > 0 {
+                runs.push((start, here * page_bytes));
+                left -= here;
+            }
+        }
+        if left > 0 {
+            return None;
+        }
+        for &(start, bytes) in &runs {
+            self.insert(start, bytes, holder);
+        }
+        Some(runs.into_iter().map(|(start, _)| start).collect())
+    }
+
     /// Takes `bytes` out of the first cached piece that is large enough; the rest of it stays cached.
     pub(super) fn reuse(&mut self, bytes: u64) -> Option<u64> {
         let (&start, &piece) =
@@ -188,6 +209,22 @@ mod tests {
         space.scatter(MIB + MIB / 2, Holder::Process(1)).unwrap();
         assert_eq!(space.gaps().collect::<Vec<_>>(), [(2 * MIB + MIB / 2, MIB / 2)]);
         assert_eq!(space.release_all(|holder| holder == Holder::Process(1)), MIB + MIB / 2);
+    }
+
+    #[test]
+    fn pages_are_taken_where_whole_ones_fit_or_not_at_all() {
+        let mut space = AddressSpace::new(8 * MIB);
+        for _ in 0..8 {
+            space.place(MIB, Holder::Allocation).unwrap();
+        }
+        for start in [0, 2 * MIB, 3 * MIB, 4 * MIB, 6 * MIB, 7 * MIB] {
+            space.release(start);
+        }
+        assert_eq!(space.place_pages(3, 2 * MIB, Holder::Allocation), None);
+        assert_eq!(space.free_bytes(), 6 * MIB);
+        assert_eq!(space.place_pages(2, 2 * MIB, Holder::Allocation), Some(vec![2 * MIB, 6 * MIB]));
+        assert_eq!(space.gaps().collect::<Vec<_>>(), [(0, MIB), (4 * MIB, MIB)]);
+        assert_eq!(space.release(2 * MIB), 2 * MIB);
     }
 
     #[test]

@@ -205,7 +205,7 @@ fn the_simulated_card_conforms() {
 fn the_second_of_two_simulated_cards_conforms_beside_another_process() {
     let gpu = SimulatedGpu::with_cards([
         SimulatedCard { capacity_bytes: 0, ..SimulatedCard::default() },
-        SimulatedCard { name: "small".into(), capacity_bytes: 100 * MIB, allocator: Allocator::Direct },
+        SimulatedCard { name: "small".into(), capacity_bytes: 100 * MIB, ..SimulatedCard::default() },
     ]);
     gpu.add_process(1, 4242, "python", 20 * MIB).unwrap();
     conformance(&Card { memory: &gpu, device: 1, ours_alone: true });
