@@ -180,20 +180,24 @@ impl Consolidator {
         if objects == memory.objects() { Ok(()) } else { Err(Error::StillDamaged(memory.content_hash)) }
     }
 
-    /// Frees what the item's tensors hold on the device, now that their content is durable.
+    /// Frees what the item's tensors hold on the device, now that their content is durable, and lets go of what is others'.
     fn release(&self, item: Item<'_>, mut outcome: Outcome, committed: &Committed) -> Outcome {
-        let allocations = item.tensors.into_iter().filter_map(|tensor| match tensor.data {
-            TensorData::Device(allocation) => Some((tensor.name, allocation)),
-            TensorData::Host(_) => None,
-        });
-        let Some(gpu) = &self.gpu else { return outcome };
-        for (tensor, allocation) in allocations {
-            match gpu.free(allocation) {
-                Ok(bytes) => outcome.freed_bytes += bytes,
-                Err(error) => {
-                    let (allocation, error) = (error.allocation, error.source);
-                    outcome.still_held.push(StillHeld { tensor, allocation, error });
+        for tensor in item.tensors {
+            match (tensor.data, &self.gpu) {
+                (TensorData::Device(allocation), Some(gpu)) => match gpu.free(allocation) {
+                    Ok(bytes) => outcome.freed_bytes += bytes,
+                    Err(error) => {
+                        let (allocation, error) = (error.allocation, error.source);
+                        outcome.still_held.push(StillHeld { tensor: tensor.name, allocation, error });
+                    }
+                },
+                (TensorData::Borrowed(borrowed), _) => {
+                    outcome.released_to_owner_bytes += borrowed.device().map_or(0, |_| borrowed.bytes());
+                    if let Some(warning) = borrowed.let_go(&tensor.name) {
+                        outcome.warning = Some(warning);
+                    }
                 }
+                (TensorData::Device(_) | TensorData::Host(_), _) => {}
             }
         }
         if outcome.freed_bytes > 0
@@ -227,6 +231,7 @@ impl Plan<'_> {
             rel_l2_error: stored.rel_l2_error,
             tensors: self.item.tensors.len(),
             freed_bytes: 0,
+            released_to_owner_bytes: 0,
             still_held: Vec::new(),
             warning: None,
         }

@@ -26,6 +26,14 @@ pub enum Error {
         /// What is wrong, naming the tensor.
         reason: String,
     },
+    /// A framework's tensor is none that could be read where it is.
+    #[error("tensor {tensor:?} cannot be taken from its framework: {reason}")]
+    Foreign {
+        /// The tensor.
+        tensor: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// The builder was not told where the store is.
     #[error("a consolidator needs a store; name its directory with `builder().store(…)`")]
     NoStore,

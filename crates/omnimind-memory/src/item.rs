@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use softhair_compress::{DType, MAX_RANK, Policy};
 use topic_classifier::Signals;
 
-use crate::{Error, Result, context::label_fault};
+use crate::{Borrowed, Error, Result, context::label_fault, layout::byte_count};
 
 /// Longest name of a tensor, in bytes.
 pub const MAX_TENSOR_NAME_BYTES: usize = 4096;
@@ -125,6 +125,7 @@ impl<'a> NamedTensor<'a> {
         match &self.data {
             TensorData::Host(bytes) => bytes.len() as u64,
             TensorData::Device(allocation) => allocation.bytes(),
+            TensorData::Borrowed(borrowed) => borrowed.bytes(),
         }
     }
 
@@ -138,13 +139,7 @@ impl<'a> NamedTensor<'a> {
         if self.shape.len() > MAX_RANK {
             return Some(format!("has {} dimensions; at most {MAX_RANK} are supported", self.shape.len()));
         }
-        let element = self.dtype.size_bytes() as u64;
-        let expected = if self.shape.contains(&0) {
-            Some(0)
-        } else {
-            self.shape.iter().try_fold(element, |bytes, &extent| bytes.checked_mul(extent as u64))
-        };
-        match expected {
+        match byte_count(self.dtype, &self.shape) {
             None => Some(format!("of shape {:?} has more bytes than can be counted", self.shape)),
             Some(expected) if expected != self.byte_count() => Some(format!(
                 "of type {} and shape {:?} needs {expected} bytes, but {} were given",
@@ -152,6 +147,9 @@ impl<'a> NamedTensor<'a> {
                 self.shape,
                 self.byte_count()
             )),
+            Some(1..) if matches!(&self.data, TensorData::Borrowed(borrowed) if borrowed.address() == 0) => {
+                Some("is borrowed memory at address 0, where nothing is".to_owned())
+            }
             Some(_) => None,
         }
     }
@@ -162,8 +160,10 @@ impl<'a> NamedTensor<'a> {
 pub enum TensorData<'a> {
     /// In host memory, borrowed (a mapped file, say) or owned.
     Host(Cow<'a, [u8]>),
-    /// On the device of the consolidator. It is read in chunks, so host memory stays bounded.
+    /// On a device of the consolidator's GPU. It is read in chunks, so host memory stays bounded.
     Device(Allocation),
+    /// Memory of somebody else, on a device or in the host; see [`NamedTensor::borrowed`] and [`NamedTensor::from_dlpack`].
+    Borrowed(Borrowed),
 }
 
 #[cfg(test)]

@@ -36,6 +36,8 @@
 //! |---|---|
 //! | `consolidator` | what belongs together: store, device, classifier, bound, keyholder, index |
 //! | `item`, `context` | what is handed over, and by whom |
+//! | `borrowed`, `layout` | memory of others, read where it is and given back |
+//! | `dlpack`, `cuda_array` | how frameworks hand it over |
 //! | `pressure`, `placement` | whether it is time to consolidate; where work should run |
 //! | `consolidate` | classify, hash, compress or seal, commit, free |
 //! | `sealed` | what was born of a failure, encrypted without ever lying open on disk |
@@ -51,14 +53,17 @@
 //! There is no algorithm here: how tensors are compressed, where bytes are kept, what is traumatic and who may recall
 //! what is decided in the crates that this one composes, whose types it re-exports where its own interface needs them.
 
+mod borrowed;
 mod compaction;
 mod consolidate;
 mod consolidator;
 mod content;
 mod context;
+mod cuda_array;
 mod deja_vu;
 #[cfg(feature = "homomorphic")]
 mod disclose;
+mod dlpack;
 mod error;
 mod follower;
 mod index;
@@ -67,6 +72,7 @@ mod index_care;
 mod influence;
 mod item;
 mod lanes;
+mod layout;
 mod on_device;
 mod outcome;
 mod placement;
@@ -78,13 +84,16 @@ mod sealed;
 mod sealed_signatures;
 mod source;
 
+pub use borrowed::Borrowed;
 pub use compaction::Compaction;
 pub use consolidator::{Builder, Consolidator};
 pub use content::DOMAIN as CONTENT_HASH_DOMAIN;
 pub use context::{MAX_CONTEXT_BYTES, ProcessContext};
+pub use cuda_array::{CudaArray, CudaArrayInterface};
 pub use deja_vu::Familiarity;
 #[cfg(feature = "homomorphic")]
 pub use disclose::{DisclosedTensor, Disclosure, LeftSealed, Resealed};
+pub use dlpack::{DLDataType, DLDevice, DLManagedTensor, DLManagedTensorVersioned, DLPackVersion, DLTensor};
 pub use error::{Error, ErrorClass, Result};
 pub use follower::Notice;
 pub use index_care::IndexCheck;

@@ -18,10 +18,16 @@ pub struct Consolidated<'a> {
 }
 
 impl Consolidated<'_> {
-    /// Device memory that became free, in bytes.
+    /// Device memory that was freed, in bytes.
     #[must_use]
     pub fn freed_bytes(&self) -> u64 {
         self.outcomes.iter().map(|outcome| outcome.freed_bytes).sum()
+    }
+
+    /// Device memory of others that was handed back to its owners, in bytes.
+    #[must_use]
+    pub fn released_to_owner_bytes(&self) -> u64 {
+        self.outcomes.iter().map(|outcome| outcome.released_to_owner_bytes).sum()
     }
 }
 
@@ -55,8 +61,11 @@ pub struct Outcome {
     pub rel_l2_error: f64,
     /// Number of tensors.
     pub tensors: usize,
-    /// Device memory that became free, in bytes.
+    /// Device memory that this consolidator freed, in bytes; what is counted in the statistics.
     pub freed_bytes: u64,
+    /// Device memory of others that was handed back to its owner, in bytes. Whether the card has it back by now is the owner's
+    /// business: frameworks keep what they free for their next tensor.
+    pub released_to_owner_bytes: u64,
     /// Device memory that could not be freed although the memory is durable.
     pub still_held: Vec<StillHeld>,
     /// What did not work after the memory was durable, but for what is in `still_held`.

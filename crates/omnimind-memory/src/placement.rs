@@ -1,7 +1,7 @@
 //! Where a piece of work should run (R29, R23): how full the cards are, whether it resembles what crashed, and what `gpu-probe`
 //! makes of that.
 
-use gpu_probe::{CardState, Placement, PlacementConfig, TaskKind, Work, place};
+use gpu_probe::{CardState, GpuProbe, Placement, PlacementConfig, TaskKind, Work, place};
 
 use crate::{Consolidator, Error, Result};
 
@@ -23,7 +23,8 @@ impl Consolidator {
         if let Some(gpu) = &self.gpu {
             for device in gpu.devices().map_err(Error::Probe)? {
                 let memory = gpu.memory(device.index).map_err(Error::Probe)?;
-                cards.push(CardState::new(device.index, &memory));
+                let others_bytes = others_bytes(gpu.as_ref(), device.index);
+                cards.push(CardState { others_bytes, ..CardState::new(device.index, &memory) });
             }
         }
         let influence = signature.map_or(0.0, |signature| self.felt(signature));
@@ -47,5 +48,38 @@ impl Consolidator {
     #[expect(clippy::unused_self, reason = "as with the feature")]
     fn felt(&self, _: &[f32]) -> f32 {
         0.0
+    }
+}
+
+/// What other processes hold of a card, where that is told of each. In a container this process may be known by another number;
+/// then nobody can say which of them are others.
+fn others_bytes(gpu: &dyn GpuProbe, device: u32) -> Option<u64> {
+    let processes = gpu.processes(device).ok()?;
+    let own = std::process::id();
+    if processes.iter().all(|process| process.pid != own)
+        && gpu.fragmentation(device).ok()?.allocated_bytes > 0
+    {
+        return None;
+    }
+    processes.iter().filter(|process| process.pid != own).map(|process| process.used_bytes).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use gpu_probe::{DeviceMemory, SimulatedGpu};
+
+    use super::*;
+
+    #[test]
+    fn what_others_hold_is_told_apart_from_what_this_process_holds() {
+        // R29, R31
+        let gpu = SimulatedGpu::new(64 << 20);
+        assert_eq!(others_bytes(&gpu, 0), Some(0));
+        gpu.add_process(0, 4242, "python", 3 << 20).unwrap();
+        gpu.add_process(0, 4243, "python", 2 << 20).unwrap();
+        let own = gpu.allocate(0, 1 << 20).unwrap();
+        assert_eq!(others_bytes(&gpu, 0), Some(5 << 20));
+        gpu.free(own).unwrap();
+        assert_eq!(others_bytes(&gpu, 7), None);
     }
 }

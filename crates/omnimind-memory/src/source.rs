@@ -13,23 +13,71 @@ pub(crate) const TRANSFER_BYTES: usize = 4 << 20;
 /// The elements of a tensor as a stream.
 pub(crate) enum Source<'a> {
     Host(&'a [u8]),
-    Device { gpu: &'a dyn DeviceMemory, allocation: &'a Allocation, at: u64 },
+    Device { gpu: &'a dyn DeviceMemory, held: Held<'a>, at: u64 },
+}
+
+/// Memory on a device, to be read.
+pub(crate) enum Held<'a> {
+    Own(&'a Allocation),
+    Others(Adopted<'a>),
+}
+
+/// Memory of somebody else that a device knows by a name of its own, until this is dropped.
+pub(crate) struct Adopted<'a> {
+    gpu: &'a dyn DeviceMemory,
+    allocation: Option<Allocation>,
+}
+
+impl<'a> Adopted<'a> {
+    pub(crate) fn new(gpu: &'a dyn DeviceMemory, allocation: Allocation) -> Self {
+        Self { gpu, allocation: Some(allocation) }
+    }
+}
+
+impl Drop for Adopted<'_> {
+    fn drop(&mut self) {
+        // Freeing what is adopted only forgets the name. A device that cannot even do that keeps a name, and no memory.
+        if let Some(allocation) = self.allocation.take()
+            && let Err(failed) = self.gpu.free(allocation)
+        {
+            drop(self.gpu.free(failed.allocation));
+        }
+    }
+}
+
+impl Held<'_> {
+    fn allocation(&self) -> Option<&Allocation> {
+        match self {
+            Self::Own(allocation) => Some(allocation),
+            Self::Others(adopted) => adopted.allocation.as_ref(),
+        }
+    }
 }
 
 impl<'a> Source<'a> {
     /// A stream from the first element on.
     pub(crate) fn new(tensor: &'a NamedTensor<'_>, gpu: Option<&'a dyn DeviceMemory>) -> Result<Self> {
-        match (&tensor.data, gpu) {
-            (TensorData::Host(bytes), _) => Ok(Self::Host(bytes)),
-            (TensorData::Device(allocation), Some(gpu)) => Ok(Self::Device { gpu, allocation, at: 0 }),
-            (TensorData::Device(_), None) => Err(Error::NoGpu { tensor: tensor.name.clone() }),
+        let gpu = || gpu.ok_or_else(|| Error::NoGpu { tensor: tensor.name.clone() });
+        match &tensor.data {
+            TensorData::Host(bytes) => Ok(Self::Host(bytes)),
+            TensorData::Device(allocation) => {
+                Ok(Self::Device { gpu: gpu()?, held: Held::Own(allocation), at: 0 })
+            }
+            TensorData::Borrowed(borrowed) => match (borrowed.host_bytes(), borrowed.device()) {
+                (Some(bytes), _) => Ok(Self::Host(bytes)),
+                (None, device) => {
+                    let gpu = gpu()?;
+                    let held = Held::Others(borrowed.adopt(&tensor.name, device.unwrap_or_default(), gpu)?);
+                    Ok(Self::Device { gpu, held, at: 0 })
+                }
+            },
         }
     }
 
     /// BLAKE3 of all elements.
     pub(crate) fn digest(mut self) -> io::Result<blake3::Hash> {
         let mut hasher = blake3::Hasher::new();
-        if let Self::Host(bytes) = self {
+        if let Self::Host(bytes) = &self {
             hasher.update(bytes);
         } else {
             let mut buffer = vec![0; TRANSFER_BYTES];
@@ -49,7 +97,8 @@ impl Read for Source<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Host(bytes) => bytes.read(buffer),
-            Self::Device { gpu, allocation, at } => {
+            Self::Device { gpu, held, at } => {
+                let Some(allocation) = held.allocation() else { return Ok(0) };
                 let left = usize::try_from(allocation.bytes() - *at).unwrap_or(usize::MAX);
                 let count = left.min(buffer.len()).min(TRANSFER_BYTES);
                 if count > 0 {
