@@ -31,13 +31,13 @@ pub struct DeviceInfo {
     pub processor_clock_mhz: Option<u32>,
     /// Clock of the memory in megahertz.
     pub memory_clock_mhz: Option<u32>,
-    /// What it sends over PCIe, in bytes per second. A few seconds old at most.
+    /// What it sends over PCI Express, in bytes per second. A few seconds old at most.
     pub pcie_sent_bytes_per_second: Option<u64>,
-    /// What it receives over PCIe, in bytes per second. A few seconds old at most.
+    /// What it receives over PCI Express, in bytes per second. A few seconds old at most.
     pub pcie_received_bytes_per_second: Option<u64>,
-    /// Generation of the PCIe link as it is now: an idle card goes down to save power.
+    /// Generation of the PCI Express link as it is now: an idle card goes down to save power.
     pub pcie_generation: Option<u32>,
-    /// Lanes of the PCIe link as it is now.
+    /// Lanes of the PCI Express link as it is now.
     pub pcie_lanes: Option<u32>,
     /// Memory errors that could not be corrected since the driver was loaded.
     pub uncorrected_ecc_errors: Option<u64>,

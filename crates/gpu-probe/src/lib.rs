@@ -12,6 +12,8 @@
 //! | [`kernels`] | running programs on a card, with everything they need taken beforehand |
 //! | [`none`] | no card, with the reason |
 //! | [`watermark`] | "consolidate now", with hysteresis |
+//! | [`sampler`] | what was seen of each card, again and again: a history |
+//! | [`forecast`] | how full a card will be soon, from its history |
 //! | [`placement`] | where work should run, and why |
 //!
 //! This crate reports and moves bytes. It decides when to consolidate and where work should run, and starts nothing.
@@ -40,11 +42,13 @@ pub mod command_line;
 pub mod cuda;
 mod detect;
 mod error;
+pub mod forecast;
 pub mod info;
 pub mod kernels;
 pub mod none;
 pub mod placement;
 pub mod probe;
+pub mod sampler;
 pub mod simulated;
 pub mod watermark;
 
@@ -53,11 +57,13 @@ pub use command_line::command_line;
 pub use cuda::CudaGpu;
 pub use detect::{Detected, detect};
 pub use error::{Error, FreeError, OomCause, OutOfMemory, Result, human_bytes};
+pub use forecast::{Expected, Trend};
 pub use info::{DeviceInfo, Fragmentation, GpuProcess, MemoryInfo, Mig, MigInstance, ProcessKind};
 pub use kernels::{DeviceSpan, KernelQueue, KernelSetup};
 pub use none::NoGpu;
 pub use placement::{CardState, Device, Placement, PlacementConfig, Rule, TaskKind, Work, place};
 pub use probe::{Allocation, DeviceMemory, GpuProbe, Issuer};
+pub use sampler::{Growth, Reading, Recorder, Sample, Sampler, SamplerConfig};
 pub use simulated::{
     Allocator, DEFAULT_CAPACITY_BYTES, DEFAULT_PAGE_BYTES, Fault, SimulatedCard, SimulatedGpu,
 };

@@ -1,4 +1,4 @@
-//! NVML: load, temperature, power, PCIe, instances, processes and identity of a card. All of it is optional; memory is the
+//! NVML: load, temperature, power, PCI Express, instances, processes and identity of a card. All of it is optional; memory is the
 //! driver's business.
 
 mod pcie;

@@ -35,6 +35,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use crate::info::MemoryInfo;
+use crate::sampler::Growth;
 
 pub use config::PlacementConfig;
 pub use task::{TaskKind, Work};
@@ -48,10 +49,15 @@ pub struct CardState {
     pub used_fraction: f64,
     /// Bytes that nobody holds; none if it is not known, and then nothing is too large.
     pub free_bytes: Option<u64>,
-    /// Share that will be in use when the work begins, if somebody has a forecast.
+    /// Share that will be in use when the work begins, if somebody has a forecast: the middle of what is
+    /// [expected](crate::forecast::Expected). Its upper end would send work away from every card that is merely restless, and
+    /// what is in use now counts anyway.
     pub forecast_fraction: Option<f64>,
     /// Bytes that other processes hold, where the driver tells. Said in the reason; they count as used like all others.
     pub others_bytes: Option<u64>,
+    /// The other process that took most while the card was watched, if it was and one did. Said in the reason; what it holds counts
+    /// like all others'.
+    pub growth: Option<Growth>,
 }
 
 impl CardState {
@@ -64,7 +70,14 @@ impl CardState {
     /// A card of which only the share in use is known.
     #[must_use]
     pub fn hypothetical(device: u32, used_fraction: f64) -> Self {
-        Self { device, used_fraction, free_bytes: None, forecast_fraction: None, others_bytes: None }
+        Self {
+            device,
+            used_fraction,
+            free_bytes: None,
+            forecast_fraction: None,
+            others_bytes: None,
+            growth: None,
+        }
     }
 
     /// Now or soon, whichever is more. What is not a number counts as full.
@@ -177,9 +190,14 @@ fn reason(work: &Work, card: &CardState, config: &PlacementConfig, rule: Rule) -
         .others_bytes
         .filter(|&bytes| bytes > 0)
         .map_or_else(String::new, |bytes| format!(" ({:.0} MB of it by other processes)", megabytes(bytes)));
+    let growth =
+        card.growth.as_ref().filter(|growth| growth.more_bytes() > 0).map_or_else(String::new, |growth| {
+            let name = growth.name.as_deref().unwrap_or("process");
+            format!("; {name} ({}) just took {:.0} MB more", growth.pid, megabytes(growth.more_bytes()))
+        });
     let used = format!("{:.1} % of cuda:{} is in use{soon}{others}", percent(card.pressure()), card.device);
-    match rule {
-        Rule::NoGpu => "there is no GPU".to_owned(),
+    let why = match rule {
+        Rule::NoGpu => return "there is no GPU".to_owned(),
         Rule::VramHigh => format!("{used}, more than {:.0} %", percent(config.most_used)),
         Rule::LargeAllocation => format!(
             "{:.0} MB are wanted, more than {:.0} MB, and {used}, more than {:.0} %",
@@ -197,13 +215,16 @@ fn reason(work: &Work, card: &CardState, config: &PlacementConfig, rule: Rule) -
             megabytes(card.free_bytes.unwrap_or_default()),
             card.device
         ),
-        Rule::ResemblesCrash => format!(
-            "it resembles what crashed, by at least {:.2}; from {:.2} on it is kept off the card",
-            work.influence, config.felt_from
-        ),
-        Rule::CpuWork => format!("{} work gains nothing from a card", work.kind),
+        Rule::ResemblesCrash => {
+            return format!(
+                "it resembles what crashed, by at least {:.2}; from {:.2} on it is kept off the card",
+                work.influence, config.felt_from
+            );
+        }
+        Rule::CpuWork => return format!("{} work gains nothing from a card", work.kind),
         Rule::GpuWork => format!("{} work gains from a card, and {used}", work.kind),
-    }
+    };
+    why + &growth
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The table of the rules (R29), and that more pressure never moves work onto a card.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -81,6 +83,28 @@ fn a_forecast_counts_like_what_is_in_use_and_others_are_named() {
 }
 
 #[test]
+fn who_took_memory_while_the_card_was_watched_is_named() {
+    // R31
+    let gpu = Arc::new(crate::SimulatedGpu::new(1000 * MB));
+    gpu.add_process(0, 7, "python", 500 * MB).unwrap();
+    let recorder = crate::Recorder::new(gpu.clone(), 10).unwrap();
+    gpu.grow_process(0, 7, 250 * MB).unwrap();
+    recorder.look_closer();
+    let mut card = CardState::new(0, &MemoryInfo::new(1000 * MB, 250 * MB));
+    (card.others_bytes, card.growth) = (Some(750 * MB), recorder.growth(0).into_iter().next());
+    let at =
+        |kind, bytes| place(&Work::new(kind, bytes), &[card.clone()], &PlacementConfig::default()).reason;
+    assert_eq!(
+        at(TaskKind::Math, MB),
+        "math work gains from a card, and 75.0 % of cuda:0 is in use (750 MB of it by other processes); \
+         python (7) just took 250 MB more"
+    );
+    let too_large = at(TaskKind::Math, 300 * MB);
+    assert!(too_large.ends_with("more than 70 %; python (7) just took 250 MB more"), "{too_large}");
+    assert_eq!(at(TaskKind::Other("io".into()), 1), "io work gains nothing from a card");
+}
+
+#[test]
 fn thresholds_that_make_no_sense_are_refused() {
     PlacementConfig::default().validate().unwrap();
     for config in [
@@ -111,6 +135,7 @@ fn card() -> impl Strategy<Value = CardState> {
             free_bytes,
             forecast_fraction,
             others_bytes: None,
+            growth: None,
         },
     )
 }

@@ -11,6 +11,7 @@ mod card;
 mod contents;
 mod fault;
 mod live;
+mod sensors;
 mod space;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -153,22 +154,6 @@ impl SimulatedGpu {
     /// [`Error::NoSuchDevice`], [`Error::DeviceLost`].
     pub fn release_cached(&self, device: u32) -> Result<u64> {
         Ok(self.present(device)?.release_cached())
-    }
-
-    /// Sets the load and the temperature that the card reports; `None` for a card that does not report them.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchDevice`].
-    pub fn set_sensors(
-        &self,
-        device: u32,
-        utilisation_percent: Option<u32>,
-        temperature_celsius: Option<u32>,
-    ) -> Result<()> {
-        let mut card = self.lock(device)?;
-        card.info.utilisation_percent = utilisation_percent;
-        card.info.temperature_celsius = temperature_celsius;
-        Ok(())
     }
 
     /// Host memory that holds the contents of this card, in bytes.

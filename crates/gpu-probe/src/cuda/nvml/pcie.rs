@@ -1,4 +1,4 @@
-//! How much goes over PCIe. NVML counts for 20 ms in each direction while the caller waits; here that is done aside, so that
+//! How much goes over PCI Express. NVML counts for 20 ms in each direction while the caller waits; here that is done aside, so that
 //! whoever looks often waits only the first time.
 
 use std::collections::HashMap;
