@@ -209,7 +209,7 @@ impl<'a, T: Lossy> Source<'a, T> {
 
     fn reach_rel_l2(&self, family: Family, bound: f64) -> Option<Encoded> {
         // Rounding errors are uniform over a step: their root mean square is step / √12.
-        let mut aim = if bound == DEFAULT_REL_L2 { DEFAULT_REL_L2_AIM } else { bound * 0.9995 };
+        let mut aim = first_aim(bound);
         let rms = self.rms();
         for _ in 0..6 {
             let encoded = match family {
@@ -292,12 +292,19 @@ impl<'a, T: Lossy> Source<'a, T> {
             halves::narrow(self.dtype, &restored, &mut narrow);
             restored = halves::widen(self.dtype, &narrow);
         }
-        let mut errors = Errors::default();
-        for (value, restored) in self.values.iter().zip(restored.chunks_exact(T::BYTES)) {
-            errors.add(value.to_f64(), T::read_le(restored).to_f64());
-        }
-        Some(errors)
+        let restored = restored.chunks_exact(T::BYTES).map(T::read_le).map(T::to_f64);
+        Some(Errors::between(self.values.iter().copied().map(T::to_f64).zip(restored)))
     }
+}
+
+/// How many root mean squares of a block a step of the first attempt at a relative bound is.
+pub(crate) fn first_step(bound: f64) -> f64 {
+    first_aim(bound) * 12f64.sqrt()
+}
+
+/// The relative error that is tried first for a bound.
+fn first_aim(bound: f64) -> f64 {
+    if bound == DEFAULT_REL_L2 { DEFAULT_REL_L2_AIM } else { bound * 0.9995 }
 }
 
 /// What [`crate::Policy::Default`] aims at below what it promises: on all-MiniLM-L6-v2 this keeps the mean

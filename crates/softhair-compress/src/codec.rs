@@ -90,14 +90,14 @@ impl Codec {
         writer.finish()
     }
 
-    fn target(dtype: DType, shape: &[usize], policy: Policy) -> Result<Target> {
+    pub(crate) fn target(dtype: DType, shape: &[usize], policy: Policy) -> Result<Target> {
         policy.check()?;
         let elements = byte_count(dtype, shape)? as usize / dtype.size_bytes();
         Ok(policy.target(dtype, shape.len(), elements))
     }
 
     /// Chooses the family by the first bytes of the tensor and leaves room for the header.
-    fn writer<'a, W: Write + Seek>(
+    pub(crate) fn writer<'a, W: Write + Seek>(
         self,
         dtype: DType,
         shape: &[usize],
@@ -144,14 +144,15 @@ impl Codec {
 }
 
 /// Bytes from the head of a tensor by which its family is chosen.
-const HEAD_BYTES: usize = 1 << 20;
+pub(crate) const HEAD_BYTES: usize = 1 << 20;
 
 /// A frame being written.
-struct Writer<'a, W> {
-    header: FrameHeader,
-    target: Target,
-    chunk_bytes: usize,
-    window_bytes: usize,
+pub(crate) struct Writer<'a, W> {
+    pub(crate) header: FrameHeader,
+    pub(crate) target: Target,
+    pub(crate) chunk_bytes: usize,
+    /// Bytes that [`Self::window`] takes at once.
+    pub(crate) window_bytes: usize,
     /// Where in `out` the frame begins.
     start: u64,
     out: &'a mut W,
@@ -160,7 +161,7 @@ struct Writer<'a, W> {
 }
 
 impl<W: Write + Seek> Writer<'_, W> {
-    fn finish(mut self) -> Result<FrameHeader> {
+    pub(crate) fn finish(mut self) -> Result<FrameHeader> {
         if matches!(self.target, Target::RelL2(bound) if self.errors.rel_l2() > bound) {
             // Each chunk holds the bound, so only sums beyond f64 can end here.
             return Err(Error::UnusableBound {
@@ -180,7 +181,7 @@ impl<W: Write + Seek> Writer<'_, W> {
     }
 
     /// Codes chunks in parallel and writes them in order.
-    fn window(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn window(&mut self, bytes: &[u8]) -> Result<()> {
         let (dtype, shape, target, family) =
             (self.header.dtype, &self.header.shape, self.target, self.header.family);
         let one = |bytes: &[u8]| {
@@ -193,13 +194,18 @@ impl<W: Write + Seek> Writer<'_, W> {
             bytes.par_chunks(self.chunk_bytes).map(one).collect::<Result<_>>()?
         };
         for encoded in encoded {
-            for part in [&encoded.header()[..], &encoded.payload] {
-                self.hasher.update(part);
-                self.out.write_all(part).map_err(writing)?;
-            }
-            self.header.payload_bytes += encoded.stored_bytes() as u64;
-            self.errors.merge(encoded.errors);
+            self.coded(&encoded.header(), [encoded.errors])?;
+            self.coded(&encoded.payload, [])?;
         }
+        Ok(())
+    }
+
+    /// Writes what is coded already: whole chunks with their headers, or parts of one, in order, with the errors of each chunk.
+    pub(crate) fn coded(&mut self, bytes: &[u8], errors: impl IntoIterator<Item = Errors>) -> Result<()> {
+        self.hasher.update(bytes);
+        self.out.write_all(bytes).map_err(writing)?;
+        self.header.payload_bytes += bytes.len() as u64;
+        errors.into_iter().for_each(|errors| self.errors.merge(errors));
         Ok(())
     }
 }
@@ -208,6 +214,6 @@ fn writing(source: std::io::Error) -> Error {
     Error::Io { doing: "writing a frame", source }
 }
 
-fn fill(tensor: &mut impl Read, bytes: &mut [u8]) -> Result<()> {
+pub(crate) fn fill(tensor: &mut impl Read, bytes: &mut [u8]) -> Result<()> {
     tensor.read_exact(bytes).map_err(|source| Error::Io { doing: "reading a tensor", source })
 }

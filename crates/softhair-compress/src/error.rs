@@ -53,6 +53,26 @@ pub enum Error {
     /// The frame contradicts itself or its checksum.
     #[error("damaged frame: {0}")]
     Damaged(&'static str),
+    /// A card failed while a tensor was compressed or restored on it.
+    #[error("{doing}: {source}")]
+    Device {
+        /// What was being done.
+        doing: &'static str,
+        /// What the card's driver said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A card was made ready with too little.
+    #[error(
+        "a card with {lanes} lanes of {bytes} bytes cannot compress: it takes at least one lane with {needed} bytes of scratch and of staging"
+    )]
+    Lanes {
+        /// How many lanes there are.
+        lanes: usize,
+        /// The lesser of a lane's scratch and staging.
+        bytes: u64,
+        /// [`crate::device::MIN_LANE_BYTES`].
+        needed: u64,
+    },
     /// Reading or writing failed.
     #[error("{doing}: {source}")]
     Io {

@@ -28,6 +28,7 @@
 mod choose;
 mod chunk;
 mod codec;
+pub mod device;
 mod dtype;
 mod error;
 mod exact;

@@ -21,6 +21,29 @@ impl Errors {
         }
     }
 
+    /// Of a whole chunk. Sums run over 32 lanes of each 256 values (value `i` in lane `i % 32`), which fold in halves, block
+    /// after block: an order that a card can keep too.
+    pub(crate) fn between(values: impl Iterator<Item = (f64, f64)>) -> Self {
+        let mut errors = Self::default();
+        let mut values = values.peekable();
+        while values.peek().is_some() {
+            let mut lanes = [Self::default(); 32];
+            for (i, (original, restored)) in values.by_ref().take(256).enumerate() {
+                lanes[i % 32].add(original, restored);
+            }
+            let mut width = 16;
+            while width > 0 {
+                for lane in 0..width {
+                    let other = lanes[lane + width];
+                    lanes[lane].merge(other);
+                }
+                width /= 2;
+            }
+            errors.merge(lanes[0]);
+        }
+        errors
+    }
+
     pub(crate) fn merge(&mut self, other: Self) {
         self.max_abs = self.max_abs.max(other.max_abs);
         self.squared_error += other.squared_error;

@@ -5,6 +5,7 @@ mod reader;
 
 pub(crate) use header::CHUNK_HEADER_BYTES;
 pub use header::{Family, FrameHeader};
+pub(crate) use reader::Chunks;
 pub use reader::FrameReader;
 
 use rayon::prelude::*;

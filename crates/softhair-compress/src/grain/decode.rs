@@ -58,19 +58,19 @@ pub(super) fn decode_with<T: Grain>(kernel: &Kernel<T>, payload: &[u8], out: &mu
 }
 
 /// The parts of a payload, their lengths checked against each other.
-struct Payload<'a, T> {
-    mode: u8,
-    shape: Shape,
-    unit: T,
-    codes: &'a [u8],
-    segments: &'a [u8],
-    fixed: &'a [u8],
+pub(super) struct Payload<'a, T> {
+    pub(super) mode: u8,
+    pub(super) shape: Shape,
+    pub(super) unit: T,
+    pub(super) codes: &'a [u8],
+    pub(super) segments: &'a [u8],
+    pub(super) fixed: &'a [u8],
     variable: &'a [u8],
-    exceptions: &'a [u8],
+    pub(super) exceptions: &'a [u8],
 }
 
 impl<'a, T: Grain> Payload<'a, T> {
-    fn parse(payload: &'a [u8], elements: usize) -> Result<Self> {
+    pub(super) fn parse(payload: &'a [u8], elements: usize) -> Result<Self> {
         let short = || Error::Damaged("a grain chunk is cut short");
         let (header, rest) = payload.split_first_chunk::<HEADER_BYTES>().ok_or_else(short)?;
         let [mode, shape, 0, 0, e0, e1, e2, e3, unit @ ..] = *header else {

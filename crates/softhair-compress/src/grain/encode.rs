@@ -4,6 +4,7 @@ use super::{
     BLOCK, GROUP, HEADER_BYTES, MODE_FIXED, MODE_RMS, SEGMENT_BLOCKS, ZERO_BLOCK,
     bits::BitWriter,
     kernel::{Kernel, Kernels},
+    on_card::ROUNDING,
     quantise::{Block, Grain, level},
     shape::Shape,
 };
@@ -17,9 +18,6 @@ pub(crate) enum Step {
     /// The same everywhere.
     Fixed(f64),
 }
-
-/// Sums in `f32` over a block are off by at most 32 roundings; errors are reported that much larger.
-const ROUNDING: f64 = 1.0 + 4e-6;
 
 /// Appends the payload of one chunk. Values that are not finite are stored apart, bit for bit.
 ///

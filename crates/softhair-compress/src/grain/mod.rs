@@ -17,6 +17,7 @@ mod bits;
 mod decode;
 mod encode;
 mod kernel;
+mod on_card;
 mod pack;
 mod quantise;
 mod shape;
@@ -24,6 +25,7 @@ mod shape;
 pub(crate) use decode::decode;
 pub(crate) use encode::{Step, encode};
 pub(crate) use kernel::Kernels;
+pub(crate) use on_card::{CardChunk, CardShape, ROUNDING, SEGMENT_ELEMENTS};
 
 /// Values that share a step.
 const BLOCK: usize = 256;
