@@ -202,7 +202,7 @@ fn vacate(gpu: &SimulatedGpu, held: &mut Held, free: u64) {
             held.writes.clear();
         }
         Err(error) => {
-            assert!(held.kind == Kind::Plain && matches!(error, Error::Unsupported { .. }), "{error}")
+            assert!(held.kind == Kind::Plain && matches!(error, Error::Unsupported { .. }), "{error}");
         }
     }
 }
@@ -215,7 +215,7 @@ fn occupy(gpu: &SimulatedGpu, held: &mut Held) {
         }
         Err(Error::OutOfMemory(oom)) => check_pages_are_missing(&oom, held.allocation.bytes()),
         Err(error) => {
-            assert!(held.kind == Kind::Plain && matches!(error, Error::Unsupported { .. }), "{error}")
+            assert!(held.kind == Kind::Plain && matches!(error, Error::Unsupported { .. }), "{error}");
         }
     }
 }

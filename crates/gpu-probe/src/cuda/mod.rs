@@ -12,15 +12,19 @@
 
 mod driver;
 mod nvml;
+mod ptx;
+mod queue;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use self::driver::{Context, Device, Driver, Failure, explain};
+use self::driver::{Anchors, Context, Device, Driver, Elsewhere, Failure, explain};
 use self::nvml::Management;
+use self::queue::{CudaQueue, NotMade};
 use crate::error::{Error, FreeError, OomCause, OutOfMemory, Result, human_bytes};
 use crate::info::{DeviceInfo, Fragmentation, GpuProcess, MemoryInfo};
-use crate::probe::{Allocation, DeviceMemory, GpuProbe, Issuer};
+use crate::kernels::{KernelQueue, KernelSetup};
+use crate::probe::{Allocation, DeviceMemory, GpuProbe, Issuer, not_anchored};
 
 /// The NVIDIA cards of this machine. Calls may come from any thread, and leave the thread's current context
 /// as it was.
@@ -43,10 +47,35 @@ struct Card {
     live: Mutex<HashMap<u64, Live>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Live {
     address: u64,
     bytes: u64,
+    held: Held,
+}
+
+/// How the memory of an allocation is held.
+#[derive(Debug, Clone)]
+enum Held {
+    Plain,
+    Anchored(Arc<Anchor>),
+    /// It is somebody else's.
+    Adopted,
+}
+
+/// A reserved address. Copies lock it to read, so that its memory does not go away under them.
+#[derive(Debug)]
+struct Anchor {
+    anchors: Anchors,
+    /// The whole pages that are reserved, and taken where it is occupied.
+    size: usize,
+    occupied: RwLock<bool>,
+}
+
+impl Anchor {
+    fn is_occupied(&self) -> bool {
+        *self.occupied.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Every lock here guards a value that is whole between calls, so a panic elsewhere does no harm.
@@ -141,33 +170,157 @@ impl CudaGpu {
         }))
     }
 
-    fn free_now(&self, allocation: &Allocation) -> Result<u64> {
+    /// What is known of an allocation of this probe.
+    fn live(&self, allocation: &Allocation) -> Result<(&Card, Live)> {
         self.issuer.check(allocation)?;
         let card = self.card(allocation.device())?;
-        if allocation.bytes() > 0 {
-            self.context(card)
-                .and_then(|context| self.driver.free(context, allocation.address()))
-                .map_err(|failure| card.driver_error("freeing memory".into(), failure))?;
+        let live = lock(&card.live).get(&allocation.id()).cloned();
+        let (device, bytes) = (allocation.device(), allocation.bytes());
+        live.map(|live| (card, live)).ok_or(Error::ForeignAllocation { device, bytes })
+    }
+
+    /// Does one copy, if there is memory to copy to or from.
+    fn copy(
+        &self,
+        allocation: &Allocation,
+        (offset, len): (u64, usize),
+        direction: &str,
+        copy: impl FnOnce(Context, u64) -> Result<(), Failure>,
+    ) -> Result<()> {
+        let (card, live) = self.live(allocation)?;
+        allocation.check_range(offset, len)?;
+        let anchor = if let Held::Anchored(anchor) = &live.held { Some(anchor) } else { None };
+        // Locked until the copy is done.
+        let occupied = anchor.map(|anchor| anchor.occupied.read().unwrap_or_else(PoisonError::into_inner));
+        if occupied.as_deref() == Some(&false) {
+            return Err(Error::Vacant { device: card.info.index, bytes: live.bytes });
         }
+        if len == 0 {
+            return Ok(());
+        }
+        let words = || format!("copying {} {direction} the card", human_bytes(len as u64));
+        if matches!(live.held, Held::Adopted) {
+            self.check_adopted(card, live.address, live.bytes).map_err(|elsewhere| match elsewhere {
+                Elsewhere::Failure(failure) => card.driver_error(words(), failure),
+                Elsewhere::Reason(reason) => Error::Driver {
+                    device: card.info.index,
+                    operation: words(),
+                    reason: format!("its owner freed this memory: {reason}"),
+                },
+            })?;
+        }
+        self.context(card)
+            .and_then(|context| copy(context, live.address + offset))
+            .map_err(|failure| card.driver_error(words(), failure))
+    }
+
+    /// Whether memory of somebody else is where it was said to be, as far as the driver tells.
+    fn check_adopted(&self, card: &Card, address: u64, bytes: u64) -> Result<(), Elsewhere> {
+        let Some(addresses) = self.driver.addresses() else { return Ok(()) };
+        addresses.check(self.context(card)?, card.info.index, address, bytes)
+    }
+
+    fn anchors(&self, card: &Card) -> Result<Anchors> {
+        self.driver.anchors(card.device).map_err(|reason| Error::Unsupported {
+            device: card.info.index,
+            what: "keep an address without memory",
+            reason,
+        })
+    }
+
+    /// Reserves an address for `bytes` bytes, which is not 0, and puts memory under it.
+    fn anchor(&self, card: &Card, bytes: u64) -> Result<(u64, Anchor)> {
+        let failed = |failure| match failure {
+            Failure::OutOfMemory => self.out_of_memory(card, bytes),
+            failure => card
+                .driver_error(format!("allocating {} at an address that stays", human_bytes(bytes)), failure),
+        };
+        let anchors = self.anchors(card)?;
+        let context = self.context(card).map_err(failed)?;
+        let page = anchors.page_bytes(context).map_err(failed)?;
+        let size = usize::try_from(bytes).ok().and_then(|bytes| bytes.checked_next_multiple_of(page));
+        // More than the card has is refused before an address is looked for, which would be another error.
+        let Some(size) = size.filter(|&size| size as u64 <= card.info.total_bytes) else {
+            return Err(self.out_of_memory(card, bytes));
+        };
+        let address = anchors.reserve(context, size).map_err(failed)?;
+        if let Err(failure) = anchors.occupy(context, address, size) {
+            // There is nobody to tell; what stays is an address, and no memory.
+            let _ = anchors.give_up(context, address, size);
+            return Err(failed(failure));
+        }
+        Ok((address, Anchor { anchors, size, occupied: RwLock::new(true) }))
+    }
+
+    fn issue(&self, card: &Card, address: u64, bytes: u64, held: Held) -> Allocation {
+        let allocation = self.issuer.issue(card.info.index, bytes, address);
+        lock(&card.live).insert(allocation.id(), Live { address, bytes, held });
+        allocation
+    }
+
+    fn free_now(&self, allocation: &Allocation) -> Result<u64> {
+        let (card, live) = self.live(allocation)?;
+        let freed = if live.bytes == 0 {
+            0
+        } else {
+            self.context(card)
+                .and_then(|context| self.give_back(context, &live))
+                .map_err(|failure| card.driver_error("freeing memory".into(), failure))?
+        };
         lock(&card.live).remove(&allocation.id());
-        Ok(allocation.bytes())
+        Ok(freed)
+    }
+
+    /// Ends one allocation of more than no bytes. Where a step fails, those before it are not done again by the next try.
+    fn give_back(&self, context: Context, live: &Live) -> Result<u64, Failure> {
+        match &live.held {
+            Held::Plain => self.driver.free(context, live.address).map(|()| live.bytes),
+            Held::Adopted => Ok(0),
+            Held::Anchored(anchor) => {
+                let freed = anchor.vacate(context, live.address)?;
+                anchor.anchors.give_up(context, live.address, anchor.size)?;
+                Ok(freed)
+            }
+        }
+    }
+}
+
+impl Anchor {
+    /// Waits for copies and for the card, and gives the memory back. Returns how many bytes became free.
+    fn vacate(&self, context: Context, address: u64) -> Result<u64, Failure> {
+        let mut occupied = self.occupied.write().unwrap_or_else(PoisonError::into_inner);
+        if !*occupied {
+            return Ok(0);
+        }
+        self.anchors.vacate(context, address, self.size)?;
+        *occupied = false;
+        Ok(self.size as u64)
+    }
+
+    fn occupy(&self, context: Context, address: u64) -> Result<(), Failure> {
+        let mut occupied = self.occupied.write().unwrap_or_else(PoisonError::into_inner);
+        if !*occupied {
+            self.anchors.occupy(context, address, self.size)?;
+            *occupied = true;
+        }
+        Ok(())
     }
 }
 
 impl Card {
     fn allocated_bytes(&self) -> u64 {
-        lock(&self.live).values().map(|live| live.bytes).sum()
+        // Copied first: what is being vacated or occupied is waited for, and others are not kept waiting for it.
+        let live: Vec<Live> = lock(&self.live).values().cloned().collect();
+        let there = |live: &Live| match &live.held {
+            Held::Plain => live.bytes,
+            Held::Anchored(anchor) if anchor.is_occupied() => live.bytes,
+            Held::Anchored(_) | Held::Adopted => 0,
+        };
+        live.iter().map(there).sum()
     }
 
     fn driver_error(&self, operation: String, failure: Failure) -> Error {
-        let device = self.info.index;
-        match failure {
-            Failure::Lost => Error::DeviceLost { device },
-            Failure::OutOfMemory => {
-                Error::Driver { device, operation, reason: "the driver has no memory left for it".into() }
-            }
-            Failure::Other(error) => Error::Driver { device, operation, reason: explain(error) },
-        }
+        failure.into_error(self.info.index, operation)
     }
 }
 
@@ -230,42 +383,90 @@ impl DeviceMemory for CudaGpu {
                 }
             }
         };
-        let allocation = self.issuer.issue(device, bytes, address);
-        lock(&card.live).insert(allocation.id(), Live { address, bytes });
-        Ok(allocation)
+        Ok(self.issue(card, address, bytes, Held::Plain))
     }
 
     fn write(&self, allocation: &Allocation, offset: u64, data: &[u8]) -> Result<()> {
-        self.issuer.check(allocation)?;
-        allocation.check_range(offset, data.len())?;
-        let card = self.card(allocation.device())?;
-        if data.is_empty() {
-            return Ok(());
-        }
-        self.context(card)
-            .and_then(|context| self.driver.copy_to(context, allocation.address() + offset, data))
-            .map_err(|failure| {
-                card.driver_error(format!("copying {} to the card", human_bytes(data.len() as u64)), failure)
-            })
+        self.copy(allocation, (offset, data.len()), "to", |context, address| {
+            self.driver.copy_to(context, address, data)
+        })
     }
 
     fn read(&self, allocation: &Allocation, offset: u64, out: &mut [u8]) -> Result<()> {
-        self.issuer.check(allocation)?;
-        allocation.check_range(offset, out.len())?;
-        let card = self.card(allocation.device())?;
-        if out.is_empty() {
-            return Ok(());
-        }
-        let len = out.len() as u64;
-        self.context(card)
-            .and_then(|context| self.driver.copy_from(context, allocation.address() + offset, out))
-            .map_err(|failure| {
-                card.driver_error(format!("copying {} from the card", human_bytes(len)), failure)
-            })
+        self.copy(allocation, (offset, out.len()), "from", |context, address| {
+            self.driver.copy_from(context, address, out)
+        })
     }
 
     fn free(&self, allocation: Allocation) -> Result<u64, FreeError> {
         self.free_now(&allocation).map_err(|source| FreeError { allocation, source })
+    }
+
+    fn allocate_anchored(&self, device: u32, bytes: u64) -> Result<Allocation> {
+        let card = self.card(device)?;
+        let anchor = if bytes == 0 {
+            let anchors = self.anchors(card)?;
+            (0, Anchor { anchors, size: 0, occupied: RwLock::new(true) })
+        } else {
+            self.anchor(card, bytes)?
+        };
+        Ok(self.issue(card, anchor.0, bytes, Held::Anchored(Arc::new(anchor.1))))
+    }
+
+    fn vacate(&self, allocation: &Allocation) -> Result<u64> {
+        let (card, live) = self.live(allocation)?;
+        let Held::Anchored(anchor) = &live.held else { return Err(not_anchored(card.info.index)) };
+        if live.bytes == 0 {
+            return Ok(0);
+        }
+        self.context(card)
+            .and_then(|context| anchor.vacate(context, live.address))
+            .map_err(|failure| card.driver_error("vacating memory".into(), failure))
+    }
+
+    fn occupy(&self, allocation: &Allocation) -> Result<()> {
+        let (card, live) = self.live(allocation)?;
+        let Held::Anchored(anchor) = &live.held else { return Err(not_anchored(card.info.index)) };
+        if live.bytes == 0 {
+            return Ok(());
+        }
+        match self.context(card).and_then(|context| anchor.occupy(context, live.address)) {
+            Ok(()) => Ok(()),
+            Err(Failure::OutOfMemory) => Err(self.out_of_memory(card, live.bytes)),
+            Err(failure) => {
+                let operation = format!("occupying {} at an address", human_bytes(live.bytes));
+                Err(card.driver_error(operation, failure))
+            }
+        }
+    }
+
+    #[expect(unsafe_code, reason = "the promise is the caller's; what the driver knows is checked")]
+    unsafe fn adopt(&self, device: u32, address: u64, bytes: u64) -> Result<Allocation> {
+        let card = self.card(device)?;
+        if bytes == 0 {
+            return Ok(self.issue(card, 0, 0, Held::Adopted));
+        }
+        let what = "adopt foreign memory";
+        if bytes > card.info.total_bytes || address.checked_add(bytes).is_none() {
+            let reason = format!("{bytes} bytes at {address:#x} are more than it has");
+            return Err(Error::Unsupported { device, what, reason });
+        }
+        match self.check_adopted(card, address, bytes) {
+            Ok(()) => Ok(self.issue(card, address, bytes, Held::Adopted)),
+            Err(Elsewhere::Reason(reason)) => Err(Error::Unsupported { device, what, reason }),
+            Err(Elsewhere::Failure(failure)) => {
+                Err(card.driver_error(format!("looking for the memory at {address:#x}"), failure))
+            }
+        }
+    }
+
+    fn kernels(&self, device: u32, setup: &KernelSetup<'_>) -> Result<Box<dyn KernelQueue>> {
+        let card = self.card(device)?;
+        match CudaQueue::new(self.driver, card.device, device, setup) {
+            Ok(queue) => Ok(Box::new(queue)),
+            Err(NotMade::CardFull { bytes }) => Err(self.out_of_memory(card, bytes)),
+            Err(NotMade::Error(error)) => Err(error),
+        }
     }
 }
 
@@ -275,7 +476,7 @@ impl Drop for CudaGpu {
             let Some(context) = *lock(&card.context) else { continue };
             for live in lock(&card.live).values().filter(|live| live.bytes > 0) {
                 // There is nobody to tell; the driver frees what is left when the process ends.
-                let _ = self.driver.free(context, live.address);
+                let _ = self.give_back(context, live);
             }
             self.driver.release(card.device);
         }

@@ -1,17 +1,19 @@
 //! What every [`DeviceMemory`] must do. The simulated card always runs; the real one where there is one.
 
-use gpu_probe::{Allocator, DeviceMemory, Error, NoGpu, SimulatedCard, SimulatedGpu, detect};
+use gpu_probe::{Allocation, Allocator, DeviceMemory, Error, NoGpu, SimulatedCard, SimulatedGpu, detect};
 
-const MIB: u64 = 1 << 20;
+use crate::kernels;
+
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// A card under test. On a card that others use too, what is free changes between two looks.
-struct Card<'a> {
-    memory: &'a dyn DeviceMemory,
-    device: u32,
-    ours_alone: bool,
+pub(crate) struct Card<'a> {
+    pub(crate) memory: &'a dyn DeviceMemory,
+    pub(crate) device: u32,
+    pub(crate) ours_alone: bool,
 }
 
-fn conformance(card: &Card) {
+pub(crate) fn conformance(card: &Card) {
     it_is_listed_and_its_numbers_add_up(card);
     what_is_written_is_read_back_at_every_offset(card);
     a_copy_past_the_end_is_refused_and_copies_nothing(card);
@@ -21,9 +23,15 @@ fn conformance(card: &Card) {
     another_probe_s_allocation_is_refused_and_given_back(card);
     a_device_that_is_not_there_is_named(card);
     threads_may_use_it_at_once(card);
+    an_anchored_address_outlives_what_it_held(card);
+    copies_and_vacating_may_meet(card);
+    what_was_not_allocated_anchored_is_not_vacated(card);
+    adopted_memory_is_its_owner_s_memory(card);
+    memory_that_is_not_the_card_s_is_not_adopted(card);
+    kernels::conformance(card);
 }
 
-fn pattern(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..len)
         .map(|_| {
@@ -152,6 +160,8 @@ fn another_probe_s_allocation_is_refused_and_given_back(card: &Card) {
     other.write(&stranger, 0, &[3; 16]).unwrap();
     assert!(matches!(card.memory.write(&stranger, 0, &[1]), Err(Error::ForeignAllocation { .. })));
     assert!(matches!(card.memory.read(&stranger, 0, &mut [1]), Err(Error::ForeignAllocation { .. })));
+    assert!(matches!(card.memory.vacate(&stranger), Err(Error::ForeignAllocation { .. })));
+    assert!(matches!(card.memory.occupy(&stranger), Err(Error::ForeignAllocation { .. })));
     let refused = card.memory.free(stranger).unwrap_err();
     assert!(matches!(refused.source, Error::ForeignAllocation { .. }));
     let mut out = [0; 16];
@@ -168,6 +178,10 @@ fn a_device_that_is_not_there_is_named(card: &Card) {
             card.memory.processes(device).unwrap_err(),
             card.memory.fragmentation(device).unwrap_err(),
             card.memory.allocate(device, 1).unwrap_err(),
+            card.memory.allocate_anchored(device, 1).unwrap_err(),
+            // SAFETY: no byte of it is used.
+            unsafe { card.memory.adopt(device, 1, 1) }.unwrap_err(),
+            card.memory.kernels(device, &kernels::SETUP).unwrap_err(),
         ] {
             assert!(matches!(error, Error::NoSuchDevice { .. }), "{error}");
             assert!(error.to_string().contains(&format!("there is no GPU {device}")), "{error}");
@@ -193,6 +207,156 @@ fn threads_may_use_it_at_once(card: &Card) {
         }
     });
     assert_eq!(card.memory.fragmentation(card.device).unwrap().allocated_bytes, before);
+}
+
+/// `None` where the card has no anchored memory, which it must say in words.
+fn anchored(card: &Card, bytes: u64) -> Option<Allocation> {
+    match card.memory.allocate_anchored(card.device, bytes) {
+        Ok(allocation) => Some(allocation),
+        Err(error @ Error::Unsupported { .. }) => {
+            assert!(error.to_string().contains("keep an address without memory"), "{error}");
+            println!("no anchored memory: skipped ({error})");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn an_anchored_address_outlives_what_it_held(card: &Card) {
+    let before = card.memory.memory(card.device).unwrap();
+    let held = card.memory.fragmentation(card.device).unwrap().allocated_bytes;
+    let size = 3 * MIB + 5;
+    let Some(first) = anchored(card, size) else { return };
+    let address = first.address();
+    assert_eq!(first.bytes(), size);
+    assert_eq!(card.memory.fragmentation(card.device).unwrap().allocated_bytes, held + size);
+    for round in 0..3 {
+        let data = pattern(round, size as usize);
+        card.memory.write(&first, 0, &data).unwrap();
+        let mut out = vec![0; size as usize];
+        card.memory.read(&first, 0, &mut out).unwrap();
+        assert!(out == data);
+        card.memory.occupy(&first).unwrap(); // is occupied: stays as it is
+        card.memory.read(&first, 0, &mut out).unwrap();
+        assert!(out == data);
+
+        let given_back = card.memory.vacate(&first).unwrap();
+        assert!(given_back >= size);
+        assert_eq!(card.memory.vacate(&first).unwrap(), 0);
+        assert_eq!(card.memory.fragmentation(card.device).unwrap().allocated_bytes, held);
+        if card.ours_alone {
+            assert_eq!(card.memory.memory(card.device).unwrap(), before);
+        }
+        // Others take what became free, and never the address.
+        let second = anchored(card, size).unwrap();
+        let third = card.memory.allocate(card.device, size).unwrap();
+        for other in [&second, &third] {
+            assert!(other.address() >= address + size || other.address() + size <= address);
+        }
+        let refused = card.memory.write(&first, 0, &[1]).unwrap_err();
+        assert!(matches!(refused, Error::Vacant { .. }), "{refused}");
+        let refused = card.memory.read(&first, 1, &mut [1]).unwrap_err();
+        assert!(refused.to_string().contains("is vacant"), "{refused}");
+        card.memory.free(third).unwrap();
+        assert!(card.memory.free(second).unwrap() >= size);
+        card.memory.occupy(&first).unwrap();
+        assert_eq!(first.address(), address);
+    }
+    card.memory.vacate(&first).unwrap();
+    assert_eq!(card.memory.free(first).unwrap(), 0);
+    let whole = anchored(card, size).unwrap();
+    assert!(card.memory.free(whole).unwrap() >= size);
+    let empty = anchored(card, 0).unwrap();
+    assert_eq!((empty.address(), card.memory.vacate(&empty).unwrap()), (0, 0));
+    card.memory.occupy(&empty).unwrap();
+    assert_eq!(card.memory.free(empty).unwrap(), 0);
+    let too_much = card.memory.allocate_anchored(card.device, before.total_bytes + MIB);
+    assert!(matches!(too_much, Err(Error::OutOfMemory(_))), "{too_much:?}");
+    let too_much = card.memory.allocate_anchored(card.device, u64::MAX);
+    assert!(matches!(too_much, Err(Error::OutOfMemory(_))), "{too_much:?}");
+    if card.ours_alone {
+        assert_eq!(card.memory.memory(card.device).unwrap(), before);
+    }
+}
+
+fn copies_and_vacating_may_meet(card: &Card) {
+    let Some(meeting) = anchored(card, MIB) else { return };
+    std::thread::scope(|scope| {
+        let meeting = &meeting;
+        for _ in 0..2 {
+            scope.spawn(move || {
+                let mut out = vec![0; MIB as usize];
+                for _ in 0..50 {
+                    let copied = card
+                        .memory
+                        .read(meeting, 0, &mut out)
+                        .and_then(|()| card.memory.write(meeting, 0, &out));
+                    assert!(matches!(copied, Ok(()) | Err(Error::Vacant { .. })), "{copied:?}");
+                }
+            });
+        }
+        for _ in 0..20 {
+            card.memory.vacate(meeting).unwrap();
+            card.memory.occupy(meeting).unwrap();
+        }
+    });
+    card.memory.free(meeting).unwrap();
+}
+
+fn what_was_not_allocated_anchored_is_not_vacated(card: &Card) {
+    let plain = card.memory.allocate(card.device, 100).unwrap();
+    card.memory.write(&plain, 0, &[7; 100]).unwrap();
+    assert!(matches!(card.memory.vacate(&plain), Err(Error::Unsupported { .. })));
+    assert!(matches!(card.memory.occupy(&plain), Err(Error::Unsupported { .. })));
+    let mut out = [0; 100];
+    card.memory.read(&plain, 0, &mut out).unwrap();
+    assert_eq!(out, [7; 100]);
+    card.memory.free(plain).unwrap();
+}
+
+fn adopted_memory_is_its_owner_s_memory(card: &Card) {
+    let owner = card.memory.allocate(card.device, 1000).unwrap();
+    card.memory.write(&owner, 0, &pattern(4, 1000)).unwrap();
+    let before = card.memory.fragmentation(card.device).unwrap();
+    // SAFETY: the owner is freed after this, and used by this thread alone.
+    let adopted = unsafe { card.memory.adopt(card.device, owner.address() + 100, 900) }.unwrap();
+    assert_eq!((adopted.address(), adopted.bytes()), (owner.address() + 100, 900));
+    let mut out = vec![0; 900];
+    card.memory.read(&adopted, 0, &mut out).unwrap();
+    assert!(out == pattern(4, 1000)[100..]);
+    card.memory.write(&adopted, 899, &[42]).unwrap();
+    let mut last = [0];
+    card.memory.read(&owner, 999, &mut last).unwrap();
+    assert_eq!(last, [42]);
+    assert!(matches!(card.memory.write(&adopted, 899, &[1; 2]), Err(Error::OutOfRange { bytes: 900, .. })));
+    assert!(matches!(card.memory.vacate(&adopted), Err(Error::Unsupported { .. })));
+    if card.ours_alone {
+        assert_eq!(card.memory.fragmentation(card.device).unwrap(), before);
+    }
+    assert_eq!(card.memory.free(adopted).unwrap(), 0);
+    card.memory.read(&owner, 999, &mut last).unwrap();
+    assert_eq!(last, [42]);
+    card.memory.free(owner).unwrap();
+}
+
+fn memory_that_is_not_the_card_s_is_not_adopted(card: &Card) {
+    let owner = card.memory.allocate(card.device, 1000).unwrap();
+    let host = [0_u8; 16];
+    for (address, bytes) in [
+        (host.as_ptr() as u64, 16),
+        (owner.address(), 1 << 40),
+        (owner.address(), u64::MAX),
+        (u64::MAX, 1),
+        (0, 8),
+    ] {
+        // SAFETY: nothing is read or written, since it is refused.
+        let refused = unsafe { card.memory.adopt(card.device, address, bytes) }.unwrap_err();
+        assert!(matches!(refused, Error::Unsupported { .. }), "{address:#x} {bytes}: {refused}");
+    }
+    // SAFETY: no byte is adopted.
+    let empty = unsafe { card.memory.adopt(card.device, 1, 0) }.unwrap();
+    assert_eq!((empty.address(), card.memory.free(empty).unwrap()), (0, 0));
+    card.memory.free(owner).unwrap();
 }
 
 #[test]
