@@ -57,20 +57,39 @@ impl Consolidator {
 
     /// Everything up to and including the commit.
     fn remember(&self, item: &Item<'_>, context: &ProcessContext) -> Result<(Outcome, Committed)> {
-        let plan = self.plan(item)?;
-        if let Some(memory) = self.known(&plan.content_hash)? {
-            // The commit reads every object that it refers to, so damage cannot pass for durability.
-            match self.commit(&plan, Stored::of(memory), self.store.begin()?, context) {
-                Err(Error::Store(error)) if error.is_damage() => {}
-                done => return done,
+        self.remember_plan(&mut self.plan(item)?, None, context)
+    }
+
+    /// As [`Self::remember`], for an item whose bytes may be those that the memory `same` gives, whatever it was made of.
+    pub(crate) fn remember_plan(
+        &self,
+        plan: &mut Plan<'_>,
+        same: Option<ContentHash>,
+        context: &ProcessContext,
+    ) -> Result<(Outcome, Committed)> {
+        let own = plan.content_hash;
+        for content_hash in same.into_iter().chain([own]) {
+            plan.content_hash = content_hash;
+            if let Some(done) = self.refer(plan, context)? {
+                return Ok(done);
             }
         }
         let batch = self.store.begin()?;
         let stored = match plan.classification.layer {
-            Layer::Unconscious => self.seal(&plan, &batch)?,
-            Layer::Preconscious | Layer::Conscious => self.compress(&plan, &batch)?,
+            Layer::Unconscious => self.seal(plan, &batch)?,
+            Layer::Preconscious | Layer::Conscious => self.compress(plan, &batch)?,
         };
-        self.commit(&plan, stored, batch, context)
+        self.commit(plan, stored, batch, context)
+    }
+
+    /// Refers to the memory of this name once more, if it is there and whole.
+    fn refer(&self, plan: &Plan<'_>, context: &ProcessContext) -> Result<Option<(Outcome, Committed)>> {
+        let Some(memory) = self.known(&plan.content_hash)? else { return Ok(None) };
+        // The commit reads every object that it refers to, so damage cannot pass for durability.
+        match self.commit(plan, Stored::of(memory), self.store.begin()?, context) {
+            Err(Error::Store(error)) if error.is_damage() => Ok(None),
+            done => done.map(Some),
+        }
     }
 
     /// What the store has under this name, if it may be trusted.
@@ -82,7 +101,7 @@ impl Consolidator {
         }
     }
 
-    fn plan<'i>(&self, item: &'i Item<'i>) -> Result<Plan<'i>> {
+    pub(crate) fn plan<'i>(&self, item: &'i Item<'i>) -> Result<Plan<'i>> {
         let policy = item.policy.unwrap_or(self.policy);
         item.check()?;
         policy.check().map_err(Error::Policy)?;
@@ -197,15 +216,22 @@ impl Consolidator {
                         outcome.warning = Some(warning);
                     }
                 }
-                (TensorData::Device(_) | TensorData::Host(_), _) => {}
+                (TensorData::Device(_) | TensorData::Kept(_) | TensorData::Host(_), _) => {}
             }
         }
-        if outcome.freed_bytes > 0
-            && let Err(error) = self.store.record_freed(committed, outcome.freed_bytes)
-        {
-            outcome.warning = Some(format!("the statistics do not count what was freed: {error}"));
+        if let Err(warning) = self.record_freed(committed, outcome.freed_bytes) {
+            outcome.warning = Some(warning);
         }
         outcome
+    }
+
+    /// Counts what was freed. The memory is durable by now, so a failure is only worth a warning.
+    pub(crate) fn record_freed(&self, committed: &Committed, bytes: u64) -> Result<(), String> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let recorded = self.store.record_freed(committed, bytes);
+        recorded.map_err(|error| format!("the statistics do not count what was freed: {error}"))
     }
 }
 

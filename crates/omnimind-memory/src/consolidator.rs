@@ -14,7 +14,7 @@ use memory_store::{Stats, Store};
 use softhair_compress::{Codec, Policy};
 use topic_classifier::{Classifier, ClassifierConfig};
 
-use crate::{Compaction, Error, Result, follower::Source, index::SharedIndex};
+use crate::{Compaction, Error, Result, follower::Source, idle::Idle, index::SharedIndex};
 
 /// Consolidates instead of deleting: moves items out of VRAM into a durable store, finds them again, brings them back.
 ///
@@ -30,6 +30,7 @@ pub struct Consolidator {
     pub(crate) watermark: Mutex<Watermark>,
     pub(crate) index: Arc<SharedIndex>,
     pub(crate) compaction: Compaction,
+    pub(crate) idle: Idle,
     #[cfg(feature = "homomorphic")]
     pub(crate) unconscious: Option<crate::sealed_signatures::Unconscious>,
 }
@@ -182,6 +183,7 @@ impl Builder {
         Ok(Consolidator {
             index: Arc::new(SharedIndex::new(source)?),
             compaction: self.compaction,
+            idle: Idle::new(),
             #[cfg(feature = "homomorphic")]
             unconscious: self.scores_from.map(crate::sealed_signatures::Unconscious::new),
             store,

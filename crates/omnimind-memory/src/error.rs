@@ -135,6 +135,36 @@ pub enum Error {
         /// What is still held; it can be freed again.
         still_held: Vec<StillHeld>,
     },
+    /// A group of pooled tensors is not there, or one of its tensors.
+    #[error("the pool has no {}", pooled(tag, tensor.as_deref()))]
+    NoSuchGroup {
+        /// The tag.
+        tag: String,
+        /// The tensor, if the group is there.
+        tensor: Option<String>,
+    },
+    /// A group of pooled tensors has no memory now.
+    #[error(
+        "group {tag:?} is paused as memory {content_hash}, so its tensors have no memory; resume it first"
+    )]
+    GroupPaused {
+        /// The tag.
+        tag: String,
+        /// The memory that it was paused as.
+        content_hash: ContentHash,
+    },
+    /// Resuming a group failed, and so did giving its memory away again. Its contents are in the store.
+    #[error(
+        "{source}; and {held_bytes} bytes of group {tag:?} could not be given away again; pause it once more"
+    )]
+    GroupStillHeld {
+        /// The tag.
+        tag: String,
+        /// Bytes that it still holds.
+        held_bytes: u64,
+        /// Why resuming failed.
+        source: Box<Error>,
+    },
     /// Nobody can be asked for scores.
     #[cfg(feature = "homomorphic")]
     #[error(
@@ -217,7 +247,8 @@ impl Error {
             #[cfg(feature = "homomorphic")]
             Self::Keyholder(error) if error.is_refusal() => ErrorClass::Refused,
             Self::Seal { source, .. } if source.is_damage() => ErrorClass::Damaged,
-            Self::NotUndone { source, .. } => source.class(),
+            Self::NoSuchGroup { .. } => ErrorClass::NotFound,
+            Self::NotUndone { source, .. } | Self::GroupStillHeld { source, .. } => source.class(),
             _ => ErrorClass::Failed,
         }
     }
@@ -265,6 +296,13 @@ impl Error {
             other => return other,
         };
         Self::Damaged { content_hash, tensor: tensor.to_owned(), reason }
+    }
+}
+
+fn pooled(tag: &str, tensor: Option<&str>) -> String {
+    match tensor {
+        None => format!("group {tag:?} with a tensor in it; allocate one first"),
+        Some(tensor) => format!("such tensor {tensor:?} in group {tag:?}; it was freed"),
     }
 }
 

@@ -119,40 +119,62 @@ impl<'a> NamedTensor<'a> {
         Self { name: name.into(), dtype, shape: shape.into(), data: TensorData::Device(allocation) }
     }
 
+    /// A tensor that fills a device allocation, which is only read and stays as it is: to have a copy in the store.
+    pub fn kept(
+        name: impl Into<String>,
+        dtype: DType,
+        shape: impl Into<Vec<usize>>,
+        allocation: &'a Allocation,
+    ) -> Self {
+        Self { name: name.into(), dtype, shape: shape.into(), data: TensorData::Kept(allocation) }
+    }
+
     /// Bytes of the elements as given.
     #[must_use]
     pub fn byte_count(&self) -> u64 {
         match &self.data {
             TensorData::Host(bytes) => bytes.len() as u64,
             TensorData::Device(allocation) => allocation.bytes(),
+            TensorData::Kept(allocation) => allocation.bytes(),
             TensorData::Borrowed(borrowed) => borrowed.bytes(),
         }
     }
 
     fn fault(&self) -> Option<String> {
-        if self.name.is_empty() {
-            return Some("has an empty name".to_owned());
+        if let Some(fault) = name_fault(&self.name) {
+            return Some(fault);
         }
-        if self.name.len() > MAX_TENSOR_NAME_BYTES {
-            return Some(format!("has a name longer than {MAX_TENSOR_NAME_BYTES} bytes"));
-        }
-        if self.shape.len() > MAX_RANK {
-            return Some(format!("has {} dimensions; at most {MAX_RANK} are supported", self.shape.len()));
-        }
-        match byte_count(self.dtype, &self.shape) {
-            None => Some(format!("of shape {:?} has more bytes than can be counted", self.shape)),
-            Some(expected) if expected != self.byte_count() => Some(format!(
+        match shape_bytes(self.dtype, &self.shape) {
+            Err(fault) => Some(fault),
+            Ok(expected) if expected != self.byte_count() => Some(format!(
                 "of type {} and shape {:?} needs {expected} bytes, but {} were given",
                 self.dtype,
                 self.shape,
                 self.byte_count()
             )),
-            Some(1..) if matches!(&self.data, TensorData::Borrowed(borrowed) if borrowed.address() == 0) => {
+            Ok(1..) if matches!(&self.data, TensorData::Borrowed(borrowed) if borrowed.address() == 0) => {
                 Some("is borrowed memory at address 0, where nothing is".to_owned())
             }
-            Some(_) => None,
+            Ok(_) => None,
         }
     }
+}
+
+/// What is wrong with the name of a tensor.
+pub(crate) fn name_fault(name: &str) -> Option<String> {
+    if name.is_empty() {
+        return Some("has an empty name".to_owned());
+    }
+    let too_long = name.len() > MAX_TENSOR_NAME_BYTES;
+    too_long.then(|| format!("has a name longer than {MAX_TENSOR_NAME_BYTES} bytes"))
+}
+
+/// Bytes of a tensor, or what is wrong with its shape.
+pub(crate) fn shape_bytes(dtype: DType, shape: &[usize]) -> Result<u64, String> {
+    if shape.len() > MAX_RANK {
+        return Err(format!("has {} dimensions; at most {MAX_RANK} are supported", shape.len()));
+    }
+    byte_count(dtype, shape).ok_or_else(|| format!("of shape {shape:?} has more bytes than can be counted"))
 }
 
 /// Where the elements of a tensor are.
@@ -162,6 +184,8 @@ pub enum TensorData<'a> {
     Host(Cow<'a, [u8]>),
     /// On a device of the consolidator's GPU. It is read in chunks, so host memory stays bounded.
     Device(Allocation),
+    /// On a device, in memory that stays as it is.
+    Kept(&'a Allocation),
     /// Memory of somebody else, on a device or in the host; see [`NamedTensor::borrowed`] and [`NamedTensor::from_dlpack`].
     Borrowed(Borrowed),
 }

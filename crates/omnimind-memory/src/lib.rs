@@ -42,6 +42,8 @@
 //! | `consolidate` | classify, hash, compress or seal, commit, free |
 //! | `sealed` | what was born of a failure, encrypted without ever lying open on disk |
 //! | `content` | what makes two memories the same one |
+//! | `idle`, `shortage`, `rescue` | what may leave first, what ran out, and making room for it |
+//! | `pool` | tensors whose address outlives their contents |
 //! | `deja_vu` | what a query resembles, across processes |
 //! | `follower`, `index` | an index that is in step with the store, shared by threads |
 //! | `compaction`, `index_care` | when its next snapshot is made; whether it holds what the store holds |
@@ -66,6 +68,7 @@ mod disclose;
 mod dlpack;
 mod error;
 mod follower;
+mod idle;
 mod index;
 mod index_care;
 #[cfg(feature = "homomorphic")]
@@ -76,12 +79,15 @@ mod layout;
 mod on_device;
 mod outcome;
 mod placement;
+mod pool;
 mod pressure;
 mod reactivate;
 mod rehearsal;
+mod rescue;
 mod sealed;
 #[cfg(feature = "homomorphic")]
 mod sealed_signatures;
+mod shortage;
 mod source;
 
 pub use borrowed::Borrowed;
@@ -96,16 +102,20 @@ pub use disclose::{DisclosedTensor, Disclosure, LeftSealed, Resealed};
 pub use dlpack::{DLDataType, DLDevice, DLManagedTensor, DLManagedTensorVersioned, DLPackVersion, DLTensor};
 pub use error::{Error, ErrorClass, Result};
 pub use follower::Notice;
+pub use idle::{IdleId, IdleItem, IdleState, RecallCost, Taken};
 pub use index_care::IndexCheck;
 #[cfg(feature = "homomorphic")]
 pub use influence::{Felt, Influence, InfluenceLevel, Unanswered};
 pub use item::{Item, MAX_TENSOR_NAME_BYTES, NamedTensor, TensorData};
 pub use on_device::{DeviceTensor, ReactivatedOnDevice};
 pub use outcome::{Consolidated, Failed, Outcome, StillHeld};
+pub use pool::{GroupState, GroupStatus, Paused, Pool, PooledTensor, Resumed, Unvacated};
 pub use pressure::Pressure;
 pub use reactivate::{OwnedTensor, Reactivated, TensorStream, TraceWarning};
+pub use rescue::{NotRescued, Ran, Relief, Rescued};
 #[cfg(feature = "homomorphic")]
 pub use sealed_signatures::MOST_ASKED;
+pub use shortage::Shortage;
 
 pub use activation_index::{
     ColumnStats, CompactOptions, CompactReport, GraphStats, IndexConfig, IndexError, IndexStats, Metric,

@@ -72,7 +72,20 @@ impl Consolidator {
             .map_err(|source| Error::Device { tensor: name.clone(), source })?;
         tensors.push(DeviceTensor { name, dtype: header.dtype, shape: header.shape.clone(), allocation });
         let Some(DeviceTensor { allocation, .. }) = tensors.last() else { return Ok(()) };
-        stream.write_to(&mut DeviceWriter { gpu, allocation, at: 0 })
+        self.fill(stream, gpu, allocation).map(drop)
+    }
+
+    /// Writes a tensor into memory that is there for it, and returns the BLAKE3 of what was written.
+    #[expect(clippy::unused_self, reason = "what a consolidator does, as everything here")]
+    pub(crate) fn fill(
+        &self,
+        stream: TensorStream<'_>,
+        gpu: &dyn DeviceMemory,
+        allocation: &Allocation,
+    ) -> Result<blake3::Hash> {
+        let mut writer = DeviceWriter { gpu, allocation, at: 0, hasher: blake3::Hasher::new() };
+        stream.write_to(&mut writer)?;
+        Ok(writer.hasher.finalize())
     }
 
     fn undo(&self, tensors: Vec<DeviceTensor>, error: Error) -> Error {
@@ -92,12 +105,14 @@ struct DeviceWriter<'a> {
     gpu: &'a dyn DeviceMemory,
     allocation: &'a Allocation,
     at: u64,
+    hasher: blake3::Hasher,
 }
 
 impl Write for DeviceWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = &bytes[..bytes.len().min(TRANSFER_BYTES)];
         self.gpu.write(self.allocation, self.at, bytes).map_err(io::Error::other)?;
+        self.hasher.update(bytes);
         self.at += bytes.len() as u64;
         Ok(bytes.len())
     }

@@ -60,7 +60,7 @@ impl<'a> Source<'a> {
         let gpu = || gpu.ok_or_else(|| Error::NoGpu { tensor: tensor.name.clone() });
         match &tensor.data {
             TensorData::Host(bytes) => Ok(Self::Host(bytes)),
-            TensorData::Device(allocation) => {
+            TensorData::Device(allocation) | &TensorData::Kept(allocation) => {
                 Ok(Self::Device { gpu: gpu()?, held: Held::Own(allocation), at: 0 })
             }
             TensorData::Borrowed(borrowed) => match (borrowed.host_bytes(), borrowed.device()) {
