@@ -111,7 +111,6 @@ pub struct GroupStatus {
 
 /// What came of [`Pool::pause`].
 #[derive(Debug, Serialize)]
-#[must_use = "memory that could not be given away is in here"]
 pub struct Paused {
     /// Under which name the contents are in the store.
     pub content_hash: ContentHash,
