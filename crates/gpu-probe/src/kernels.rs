@@ -39,7 +39,7 @@ pub trait KernelQueue: Send + fmt::Debug {
     /// How many lanes there are.
     fn lanes(&self) -> usize;
 
-    /// The scratch of a lane, aligned to 256 bytes.
+    /// The scratch of a lane, aligned to 256 bytes; an empty span at 0 for a lane that does not exist, or has none.
     fn scratch(&self, lane: usize) -> DeviceSpan;
 
     /// Bytes of the staging memory of each lane.

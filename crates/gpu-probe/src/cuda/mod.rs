@@ -9,6 +9,9 @@
 //! the card (`PyTorch`, say) has it; in any other, the driver makes one, which takes some hundred MiB of the
 //! card until the [`CudaGpu`] is dropped. Where the card is too full for that, the answer comes from NVML
 //! instead.
+//!
+//! Anchored memory, adopting and kernels need parts of the driver that not every one has; where they are missing,
+//! that is [`Error::Unsupported`], and everything else works.
 
 mod driver;
 mod nvml;

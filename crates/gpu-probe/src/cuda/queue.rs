@@ -76,6 +76,10 @@ impl CudaQueue {
         let Ok(text) = CString::new(setup.ptx) else {
             return Err(unsupported(index, "the program has a zero in its text; it is not PTX").into());
         };
+        let entries = ptx::entries(setup.ptx);
+        if entries.is_empty() {
+            return Err(unsupported(index, "the program has no kernel; it is not PTX").into());
+        }
         let not_made = |operation: &str, failure| match failure {
             Failure::OutOfMemory => {
                 NotMade::CardFull { bytes: setup.scratch_bytes.saturating_mul(setup.lanes as u64) }
@@ -105,7 +109,7 @@ impl CudaQueue {
             Refusal::Failure(failure) => not_made("loading a program", failure),
         })?;
         let program = queue.program.insert(program);
-        for entry in ptx::entries(setup.ptx) {
+        for entry in entries {
             let name = CString::new(entry.name.as_str()).unwrap_or_default();
             let kernel = programs
                 .kernel(context, program, &name)

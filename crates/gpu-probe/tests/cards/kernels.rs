@@ -173,9 +173,13 @@ fn kernels_run_in_the_order_of_their_lane(queue: &mut dyn KernelQueue) {
 
 fn a_queue_that_cannot_be_made_takes_nothing(card: &Card) {
     let before = card.memory.memory(card.device).unwrap();
-    for ptx in
-        ["", "this is not PTX", "a zero \0 within", ".version 99.0\n.target sm_999\n.address_size 64\n"]
-    {
+    for ptx in [
+        "",
+        "this is not PTX",
+        "a zero \0 within",
+        ".version 99.0\n.target sm_50\n.visible .entry add_one() { ret; }",
+        ".entry x() { nonsense }",
+    ] {
         let refused = card.memory.kernels(card.device, &KernelSetup { ptx, ..SETUP }).unwrap_err();
         let text = refused.to_string();
         assert!(
