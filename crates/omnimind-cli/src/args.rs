@@ -2,8 +2,9 @@
 #![allow(clippy::doc_markdown)] // Doc comments are the help here, and terminals know no backticks.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use omnimind_memory::{Layer, Policy, ProcessContext, TaskKind};
@@ -73,8 +74,8 @@ pub(crate) enum Verb {
     },
     /// What was consolidated, and what it saved
     Stats,
-    /// What the GPU has, and who holds it
-    Gpu,
+    /// What the GPU has, and who holds it; with --watch live
+    Gpu(Gpu),
     /// Where a piece of work should run, and why
     Place(Place),
     /// The settings in effect, and where each came from
@@ -227,16 +228,38 @@ pub(crate) struct Reactivate {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Place {
-    /// What kind of work: math, quantum, tensor, embedding, or anything else
+pub(crate) struct Gpu {
+    /// Look again and again: a live view on a terminal, with --json one line of JSON each time
     #[arg(long)]
+    pub(crate) watch: bool,
+    /// Time between two looks, 0.01 to 3600 [default: 1]
+    #[arg(long, value_name = "SECONDS", requires = "watch", allow_negative_numbers = true, value_parser = interval)]
+    pub(crate) interval: Option<Duration>,
+    /// With --json: end after so many looks
+    #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Look at two simulated cards on which others come and go, even where there is a real one
+    #[arg(long)]
+    pub(crate) simulated: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// What kind of work
+    #[arg(long, value_name = "KIND", ignore_case = true, value_parser = task_kind())]
     pub(crate) task: TaskKind,
     /// How much it will want of a card, in megabytes of 1,000,000 bytes
-    #[arg(long, value_name = "MB", value_parser = size_mb)]
+    #[arg(long, value_name = "MB", allow_negative_numbers = true, value_parser = size_mb)]
     pub(crate) size_mb: f64,
     /// Judge one card of which so much is in use, whether there is a GPU or not
-    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true, value_parser = percent)]
     pub(crate) vram_percent: Option<f64>,
+    /// Watch the cards for so long before, 1 to 600, and judge them by how full they will be
+    #[arg(long, value_name = "SECONDS", conflicts_with = "vram_percent", allow_negative_numbers = true, value_parser = watch_time)]
+    pub(crate) watch_seconds: Option<Duration>,
+    /// Judge two simulated cards on which others come and go, even where there is a real one
+    #[arg(long, conflicts_with = "vram_percent")]
+    pub(crate) simulated: bool,
     /// An embedding of the work: whether it resembles what crashed; float .npy of shape [d] or [n, d]
     #[cfg(feature = "homomorphic")]
     #[arg(long, value_name = "FILE.npy", value_hint = ValueHint::FilePath)]
@@ -351,6 +374,36 @@ pub(crate) struct Key {
     pub(crate) state: Option<PathBuf>,
 }
 
+/// The kinds of work that are known: those that gain from a card, and words for what does not. A typing error must not send
+/// work to the CPU.
+fn task_kind() -> impl TypedValueParser<Value = TaskKind> {
+    PossibleValuesParser::new([
+        PossibleValue::new("math"),
+        PossibleValue::new("quantum"),
+        PossibleValue::new("tensor"),
+        PossibleValue::new("embedding").aliases(["embeddings", "sentence-embedding", "sentence_embedding"]),
+        PossibleValue::new("io"),
+        PossibleValue::new("text"),
+        PossibleValue::new("other"),
+    ])
+    .try_map(|kind| kind.parse::<TaskKind>())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    seconds(text, 0.01, 3600.0)
+}
+
+fn watch_time(text: &str) -> Result<Duration, String> {
+    seconds(text, 1.0, 600.0)
+}
+
+fn seconds(text: &str, least: f64, most: f64) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (least..=most).contains(seconds));
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("write a number of seconds, {least} to {most}"))
+}
+
 fn size_mb(text: &str) -> Result<f64, String> {
     let size = text.parse().ok().filter(|size| (0.0..=1e9).contains(size));
     size.ok_or_else(|| "write a number of megabytes, 0 to 1000000000".to_owned())
@@ -382,8 +435,6 @@ fn moment(text: &str) -> Result<SystemTime, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use clap::CommandFactory;
 
     use super::*;

@@ -112,8 +112,7 @@ impl Serialize for Device {
 }
 
 /// Which rule decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
     /// CPU: there is no card.
@@ -132,6 +131,29 @@ pub enum Rule {
     CpuWork,
     /// The card.
     GpuWork,
+}
+
+impl Rule {
+    /// Its name, as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoGpu => "no_gpu",
+            Self::VramHigh => "vram_high",
+            Self::LargeAllocation => "large_allocation",
+            Self::EmbeddingModel => "embedding_model",
+            Self::DoesNotFit => "does_not_fit",
+            Self::ResemblesCrash => "resembles_crash",
+            Self::CpuWork => "cpu_work",
+            Self::GpuWork => "gpu_work",
+        }
+    }
+}
+
+impl Serialize for Rule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 /// A decision, and why.

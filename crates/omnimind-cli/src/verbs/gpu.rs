@@ -1,95 +1,73 @@
-//! `gpu`: what the GPU has, and who holds it. No GPU is a normal answer.
+//! `gpu`: what the GPU has, and who holds it: once, as lines, or as a live view. No GPU is a normal answer.
 
-use gpu_probe::{DeviceInfo, DeviceMemory, Fragmentation, GpuProcess, MemoryInfo};
-use serde::Serialize;
+mod card;
+mod lines;
+mod rehearsal;
+mod report;
+mod watch;
 
-use crate::config::GpuTable;
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gpu_probe::{GpuProbe, Recorder, Sampler, SamplerConfig};
+
+use crate::args;
 use crate::failure::Failure;
-use crate::output::{Align, BOLD, Bytes, DIM, GOOD, Paint, Percent, Table, WARN};
 use crate::session::Session;
 
-#[derive(Debug, Serialize)]
-struct Answer<'a> {
-    source: &'static str,
-    note: &'a str,
-    devices: &'a [Device],
-}
+pub(super) use self::card::AHEAD;
+use self::card::Card;
+use self::rehearsal::Rehearsal;
 
-#[derive(Debug, Serialize)]
-struct Device {
-    #[serde(flatten)]
-    info: DeviceInfo,
-    memory: MemoryInfo,
-    used_fraction: f64,
-    /// Above the share at which consolidating begins.
-    consolidate: bool,
-    fragmentation: Option<Fragmentation>,
-    /// None where the driver does not tell.
-    processes: Option<Vec<GpuProcess>>,
-}
+const USUAL_INTERVAL: Duration = Duration::from_secs(1);
+/// As much history as the widest terminal shows.
+const KEPT_SAMPLES: usize = 600;
 
-pub(super) fn run(session: &Session) -> Result<(), Failure> {
-    let (gpu, note) = session.gpu();
-    let devices = devices(gpu.as_ref(), &session.config().gpu)?;
-    session.output.result(&Answer { source: gpu.source(), note: &note, devices: &devices }, |out| {
-        writeln!(out, "{}", note.as_str().paint(DIM))?;
-        for device in &devices {
-            let GpuTable { enter, .. } = session.config().gpu;
-            let (verdict, style) =
-                if device.consolidate { ("consolidate now", WARN) } else { ("room enough", GOOD) };
-            writeln!(
-                out,
-                "{}  {} of {} in use ({}; threshold {}): {}",
-                format_args!("{} {}", device.info.index, device.info.name).paint(BOLD),
-                Bytes(device.memory.used_bytes),
-                Bytes(device.memory.total_bytes),
-                Percent(device.used_fraction),
-                Percent(enter),
-                verdict.paint(style)
-            )?;
-            let reading = |value: Option<u32>, unit| value.map(|value| format!("{value} {unit}"));
-            let load = reading(device.info.utilisation_percent, "% load");
-            let heat = reading(device.info.temperature_celsius, "°C");
-            let readings: Vec<_> = load.into_iter().chain(heat).collect();
-            if !readings.is_empty() {
-                writeln!(out, "  {}", readings.join(", "))?;
-            }
-            if device.processes.as_ref().is_some_and(|processes| !processes.is_empty()) {
-                processes(device).write(out)?;
-            }
-        }
-        Ok(())
-    })
-}
-
-fn devices(gpu: &dyn DeviceMemory, settings: &GpuTable) -> Result<Vec<Device>, Failure> {
-    let devices = gpu.devices().map_err(Failure::from_gpu)?;
-    devices
-        .into_iter()
-        .map(|info| {
-            let memory = gpu.memory(info.index).map_err(Failure::from_gpu)?;
-            let used_fraction = memory.used_fraction();
-            Ok(Device {
-                memory,
-                used_fraction,
-                consolidate: used_fraction > settings.enter,
-                fragmentation: gpu.fragmentation(info.index).ok(),
-                processes: gpu.processes(info.index).ok(),
-                info,
-            })
-        })
-        .collect()
-}
-
-fn processes(device: &Device) -> Table {
-    let mut table =
-        Table::new([("pid", Align::Right), ("holds", Align::Right), ("process", Align::Left)]).indented(2);
-    for process in device.processes.iter().flatten() {
-        table.row([
-            process.pid.to_string(),
-            process.used_bytes.map_or_else(|| "?".to_owned(), |bytes| Bytes(bytes).to_string()),
-            process.name.clone().unwrap_or_else(|| "?".to_owned()),
-        ]);
+pub(super) fn run(session: &Session, args: &args::Gpu) -> Result<(), Failure> {
+    let every = args.interval.unwrap_or(USUAL_INTERVAL);
+    if !args.watch {
+        let (gpu, note) = cards(session, args.simulated, false);
+        let recorder = Recorder::new(Arc::clone(&gpu), 1).map_err(Failure::from_gpu)?;
+        recorder.sample();
+        return report::write(
+            session,
+            gpu.source(),
+            &note,
+            &Card::all(&recorder, &*gpu, session.config().gpu.enter),
+        );
     }
-    table
+    if session.output.json {
+        let (gpu, _) = cards(session, args.simulated, true);
+        return lines::write(&gpu, session.config().gpu.enter, every, args.count);
+    }
+    if args.count.is_some() {
+        return Err(Failure::Usage("--count is for --json; the live view ends with q".to_owned()));
+    }
+    if !io::stdout().is_terminal() {
+        return Err(Failure::Usage(
+            "a live view needs a terminal, and stdout is none; add --json for one line of JSON per look, or leave out \
+             --watch to look once"
+                .to_owned(),
+        ));
+    }
+    let (gpu, note) = cards(session, args.simulated, true);
+    let config = SamplerConfig { every, details_every: every.max(USUAL_INTERVAL), capacity: KEPT_SAMPLES };
+    let sampler = Sampler::start(Arc::clone(&gpu), config).map_err(Failure::from_gpu)?;
+    if sampler.recorder().devices().is_empty() {
+        return Err(Failure::NotFound(format!(
+            "there is no GPU to watch ({note}); --simulated watches a simulated one"
+        )));
+    }
+    watch::run(&sampler, &gpu, session.config().gpu.enter, every)
+}
+
+/// The cards to look at, and a line about them.
+pub(super) fn cards(session: &Session, simulated: bool, moving: bool) -> (Arc<dyn GpuProbe>, String) {
+    if simulated {
+        let rehearsal = if moving { Rehearsal::from_now() } else { Rehearsal::held() };
+        return (Arc::new(rehearsal), "simulated, because of --simulated".to_owned());
+    }
+    let (gpu, note) = session.gpu();
+    (gpu, note)
 }

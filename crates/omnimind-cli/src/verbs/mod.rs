@@ -79,7 +79,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Verb::Gc => gc::run(&session),
         Verb::Index { verb } => index::run(&session, &verb),
         Verb::Stats => stats::run(&session),
-        Verb::Gpu => gpu::run(&session),
+        Verb::Gpu(gpu) => gpu::run(&session, &gpu),
         Verb::Place(place) => place::run(&session, &place),
         Verb::Config => config::run(&session),
         Verb::Completions { shell } => completions(shell, output),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod demo;
+mod gpu;
 mod index;
 #[cfg(all(unix, feature = "homomorphic"))]
 mod keyholder;
