@@ -4,16 +4,17 @@
 use memory_store::{
     Batch, Committed, ContentHash, LayerName, Memory, NewMemory, NewTensor, ObjectRef, Tensor,
 };
-use softhair_compress::Policy;
+use softhair_compress::{FrameHeader, Policy};
 use topic_classifier::{Classification, Layer};
 
 use crate::{
     Consolidated, Consolidator, Error, Failed, Item, NamedTensor, Outcome, ProcessContext, Result,
     TensorData,
     content::{Content, TensorContent},
+    kernels::{OnCard, compresses_on_card, hashes_on_card},
     lanes,
     outcome::StillHeld,
-    source::{Hashing, Source},
+    source::{Hashing, Source, Span},
 };
 
 /// An item whose place and name are decided, and nothing else.
@@ -25,6 +26,9 @@ pub(crate) struct Plan<'i> {
     pub(crate) digests: Vec<blake3::Hash>,
     pub(crate) content_hash: ContentHash,
 }
+
+/// What a frame says of itself, the frame, and BLAKE3 of what it was made of.
+type Compressed = (FrameHeader, ObjectRef, blake3::Hash);
 
 /// The objects of a memory: written to a batch, or found in the store.
 #[derive(Default)]
@@ -111,10 +115,7 @@ impl Consolidator {
             let trauma_score = classification.trauma_score;
             return Err(Error::NoKeyholder { kind: item.kind.clone(), trauma_score });
         }
-        let digests = lanes::each(&item.tensors, |tensor| {
-            let source = Source::new(tensor, self.gpu.as_deref())?;
-            source.digest().map_err(|error| Error::from_io(&tensor.name, error))
-        })?;
+        let digests = lanes::each(&item.tensors, |tensor| self.digest(tensor))?;
         let content_hash = content_hash(item, classification.layer, policy, &digests);
         Ok(Plan { item, classification, policy, digests, content_hash })
     }
@@ -138,21 +139,73 @@ impl Consolidator {
         policy: Policy,
         batch: &Batch,
     ) -> Result<NewTensor> {
+        let by_card = self.compress_on_card(tensor, policy, batch)?;
+        let (header, object, compressed) =
+            by_card.map_or_else(|| self.compress_by_copies(tensor, policy, batch), Ok)?;
+        if compressed != digest {
+            return Err(Error::TensorChanged { tensor: tensor.name.clone() });
+        }
+        let shape = tensor.shape.iter().map(|&extent| extent as u64).collect();
+        let mut stored =
+            NewTensor::new(&tensor.name, tensor.dtype.name(), shape, object, tensor.byte_count());
+        stored.max_abs_error = header.max_abs_error;
+        stored.rel_l2_error = header.rel_l2_error;
+        Ok(stored)
+    }
+
+    fn digest(&self, tensor: &NamedTensor<'_>) -> Result<blake3::Hash> {
+        let source = Source::new(tensor, self.gpu.as_deref())?;
+        let span = source.span().filter(|&span| hashes_on_card(span));
+        if let Some(Span { device, address, bytes }) = span {
+            let digest = self.on_card(device, || source.touch(), |codec| codec.digest(address, bytes));
+            if let Some(digest) = digest.map_err(|error| Error::from_codec(&tensor.name, error))? {
+                return Ok(digest);
+            }
+        }
+        source.digest().map_err(|error| Error::from_io(&tensor.name, error))
+    }
+
+    /// By kernels, where the tensor is. None if that is not possible here.
+    ///
+    /// The digest is of the tensor as it was afterwards: with the one from before it tells whether somebody wrote to it meanwhile.
+    fn compress_on_card(
+        &self,
+        tensor: &NamedTensor<'_>,
+        policy: Policy,
+        batch: &Batch,
+    ) -> Result<Option<Compressed>> {
+        if !tensor.card().is_some_and(|device| self.has_kernels(device)) {
+            return Ok(None);
+        }
+        let source = Source::new(tensor, self.gpu.as_deref())?;
+        let span = source.span().filter(|&span| compresses_on_card(tensor, policy, span));
+        let Some(Span { device, address, bytes }) = span else { return Ok(None) };
+        let mut object = batch.object()?;
+        let compress = |codec: &mut OnCard| {
+            let header = codec.compress_to(tensor.dtype, &tensor.shape, address, policy, &mut object)?;
+            Ok((header, codec.digest(address, bytes)?))
+        };
+        let compressed = self.on_card(device, || source.touch(), compress);
+        match compressed.map_err(|error| Error::from_codec(&tensor.name, error))? {
+            Some((header, digest)) => Ok(Some((header, object.finish()?, digest))),
+            None => Ok(None),
+        }
+    }
+
+    /// By the processor, from wherever the tensor is.
+    fn compress_by_copies(
+        &self,
+        tensor: &NamedTensor<'_>,
+        policy: Policy,
+        batch: &Batch,
+    ) -> Result<Compressed> {
         let mut object = batch.object()?;
         let mut source = Hashing::new(Source::new(tensor, self.gpu.as_deref())?);
         let header = self
             .codec
             .compress_from(tensor.dtype, &tensor.shape, &mut source, policy, &mut object)
             .map_err(|error| Error::from_codec(&tensor.name, error))?;
-        if source.digest() != digest {
-            return Err(Error::TensorChanged { tensor: tensor.name.clone() });
-        }
-        let shape = tensor.shape.iter().map(|&extent| extent as u64).collect();
-        let mut stored =
-            NewTensor::new(&tensor.name, tensor.dtype.name(), shape, object.finish()?, tensor.byte_count());
-        stored.max_abs_error = header.max_abs_error;
-        stored.rel_l2_error = header.rel_l2_error;
-        Ok(stored)
+        Ok((header, object.finish()?, source.digest()))
     }
 
     fn commit(

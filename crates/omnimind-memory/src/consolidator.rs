@@ -14,7 +14,7 @@ use memory_store::{Stats, Store};
 use softhair_compress::{Codec, Policy};
 use topic_classifier::{Classifier, ClassifierConfig};
 
-use crate::{Compaction, Error, Result, follower::Source, idle::Idle, index::SharedIndex};
+use crate::{Compaction, Error, Result, follower::Source, idle::Idle, index::SharedIndex, kernels::Kernels};
 
 /// Consolidates instead of deleting: moves items out of VRAM into a durable store, finds them again, brings them back.
 ///
@@ -31,6 +31,8 @@ pub struct Consolidator {
     pub(crate) index: Arc<SharedIndex>,
     pub(crate) compaction: Compaction,
     pub(crate) idle: Idle,
+    pub(crate) kernels: Kernels,
+    pub(crate) uses_kernels: bool,
     #[cfg(feature = "homomorphic")]
     pub(crate) unconscious: Option<crate::sealed_signatures::Unconscious>,
 }
@@ -83,6 +85,7 @@ pub struct Builder {
     index: IndexConfig,
     compaction: Compaction,
     compact_options: CompactOptions,
+    without_kernels: bool,
     #[cfg(feature = "homomorphic")]
     scores_from: Option<Arc<dyn encrypted_unconscious::keyholder::Keyholder>>,
 }
@@ -155,6 +158,14 @@ impl Builder {
         self
     }
 
+    /// Leaves all computing to the processor, and takes nothing of the card. If not said, a card that can run kernels compresses,
+    /// restores and hashes what it holds, and what that needs (64 MiB of it) is taken when the consolidator is built: when the card
+    /// is full it would be too late. What is stored is the same, byte for byte.
+    pub fn without_kernels(mut self) -> Self {
+        self.without_kernels = true;
+        self
+    }
+
     /// Who is asked for scores of what is sealed: a process behind a socket, or this process itself. Without one, what is
     /// sealed has no influence.
     #[cfg(feature = "homomorphic")]
@@ -179,11 +190,18 @@ impl Builder {
             (None, Some(dir)) => Store::open(dir)?,
             (None, None) => return Err(Error::NoStore),
         };
+        let (kernels, uses_kernels) = (Kernels::default(), !self.without_kernels && self.gpu.is_some());
+        if let Some(gpu) = self.gpu.as_deref().filter(|_| uses_kernels) {
+            // Now, while there is room. A card that has none is as good.
+            drop(kernels.of(gpu, self.device));
+        }
         let source = Source { store: store.clone(), config: self.index, options: self.compact_options };
         Ok(Consolidator {
             index: Arc::new(SharedIndex::new(source)?),
             compaction: self.compaction,
             idle: Idle::new(),
+            kernels,
+            uses_kernels,
             #[cfg(feature = "homomorphic")]
             unconscious: self.scores_from.map(crate::sealed_signatures::Unconscious::new),
             store,

@@ -269,6 +269,14 @@ impl Error {
     pub(crate) fn from_codec(tensor: &str, source: softhair_compress::Error) -> Self {
         match source {
             softhair_compress::Error::Io { source, .. } => Self::from_io(tensor, source),
+            softhair_compress::Error::Device { doing, source } => match source.downcast::<gpu_probe::Error>()
+            {
+                Ok(source) => Self::Device { tensor: tensor.to_owned(), source: *source },
+                Err(source) => {
+                    let source = softhair_compress::Error::Device { doing, source };
+                    Self::Codec { tensor: tensor.to_owned(), source }
+                }
+            },
             source => Self::Codec { tensor: tensor.to_owned(), source },
         }
     }

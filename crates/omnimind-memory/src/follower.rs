@@ -33,7 +33,7 @@ impl Source {
     }
 }
 
-/// Something about an answer or the index that is no error, and that somebody may want to know.
+/// Something about an answer, the index or a card that is no error, and that somebody may want to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -50,6 +50,13 @@ pub enum Notice {
     /// Sealed memories are missing among the answers, or some of them.
     WithoutInfluence {
         /// Why: no keyholder answers, or budgets are used up.
+        reason: String,
+    },
+    /// Kernels failed on a card that goes on working otherwise; the processor did their work, from copies. Results are the same.
+    WithoutKernels {
+        /// Index of the card.
+        device: u32,
+        /// What the card answered.
         reason: String,
     },
     /// A new snapshot could not be made in the background. It will be tried again; answers are right without it.
@@ -76,6 +83,9 @@ impl fmt::Display for Notice {
             }
             Self::WithoutInfluence { reason } => {
                 write!(f, "what is sealed does not take part in the answer: {reason}")
+            }
+            Self::WithoutKernels { device, reason } => {
+                write!(f, "the processor did what kernels of GPU {device} failed to do: {reason}")
             }
             Self::NotCompacted { reason } => {
                 write!(f, "the index goes on as it is, because it could not be compacted: {reason}")

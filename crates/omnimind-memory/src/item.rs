@@ -140,6 +140,15 @@ impl<'a> NamedTensor<'a> {
         }
     }
 
+    /// Index of the card that it is on, if it is on one.
+    pub(crate) fn card(&self) -> Option<u32> {
+        match &self.data {
+            TensorData::Host(_) => None,
+            TensorData::Device(allocation) | &TensorData::Kept(allocation) => Some(allocation.device()),
+            TensorData::Borrowed(borrowed) => borrowed.device(),
+        }
+    }
+
     fn fault(&self) -> Option<String> {
         if let Some(fault) = name_fault(&self.name) {
             return Some(fault);

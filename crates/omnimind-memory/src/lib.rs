@@ -44,6 +44,7 @@
 //! | `content` | what makes two memories the same one |
 //! | `idle`, `shortage`, `rescue` | what may leave first, what ran out, and making room for it |
 //! | `pool` | tensors whose address outlives their contents |
+//! | `kernels` | the card's own kernels for all this, or the processor |
 //! | `deja_vu` | what a query resembles, across processes |
 //! | `follower`, `index` | an index that is in step with the store, shared by threads |
 //! | `compaction`, `index_care` | when its next snapshot is made; whether it holds what the store holds |
@@ -74,6 +75,7 @@ mod index_care;
 #[cfg(feature = "homomorphic")]
 mod influence;
 mod item;
+mod kernels;
 mod lanes;
 mod layout;
 mod on_device;

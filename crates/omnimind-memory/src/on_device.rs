@@ -9,7 +9,7 @@ use softhair_compress::DType;
 
 use crate::{
     Consolidator, Error, NamedTensor, ProcessContext, Result, StillHeld, TensorStream, TraceWarning,
-    source::TRANSFER_BYTES,
+    kernels::restores_on_card, source::TRANSFER_BYTES,
 };
 
 /// A memory on the device.
@@ -76,16 +76,44 @@ impl Consolidator {
     }
 
     /// Writes a tensor into memory that is there for it, and returns the BLAKE3 of what was written.
-    #[expect(clippy::unused_self, reason = "what a consolidator does, as everything here")]
     pub(crate) fn fill(
         &self,
         stream: TensorStream<'_>,
         gpu: &dyn DeviceMemory,
         allocation: &Allocation,
     ) -> Result<blake3::Hash> {
+        let stream = match self.fill_on_card(stream, gpu, allocation)? {
+            Filled::Whole(digest) => return Ok(digest),
+            Filled::NotYet(stream) => stream,
+        };
         let mut writer = DeviceWriter { gpu, allocation, at: 0, hasher: blake3::Hasher::new() };
         stream.write_to(&mut writer)?;
         Ok(writer.hasher.finalize())
+    }
+
+    /// By kernels, if the card has them. Gives the tensor back, from its beginning, if that is not possible here.
+    fn fill_on_card<'s>(
+        &self,
+        stream: TensorStream<'s>,
+        gpu: &dyn DeviceMemory,
+        allocation: &Allocation,
+    ) -> Result<Filled<'s>> {
+        let (address, bytes) = (allocation.address(), allocation.bytes());
+        if !restores_on_card(stream.header(), address) || !self.has_kernels(allocation.device()) {
+            return Ok(Filled::NotYet(Box::new(stream)));
+        }
+        let TensorStream { memory, tensor, frame } = stream;
+        let of_memory = |error: Error| error.of_memory(memory, &tensor.name);
+        // What is overwritten by this is overwritten anyway.
+        let touch = || gpu.write(allocation, 0, &[0]);
+        let restored = self.on_card(allocation.device(), touch, |codec| {
+            codec.restore(frame, address)?;
+            codec.digest(address, bytes)
+        });
+        match restored.map_err(|error| of_memory(Error::from_codec(&tensor.name, error)))? {
+            Some(digest) => Ok(Filled::Whole(digest)),
+            None => self.stream(memory, tensor).map(Box::new).map(Filled::NotYet).map_err(of_memory),
+        }
     }
 
     fn undo(&self, tensors: Vec<DeviceTensor>, error: Error) -> Error {
@@ -99,6 +127,12 @@ impl Consolidator {
         let still_held: Vec<_> = tensors.into_iter().filter_map(held).collect();
         if still_held.is_empty() { error } else { Error::NotUndone { source: Box::new(error), still_held } }
     }
+}
+
+/// How far kernels came.
+enum Filled<'s> {
+    Whole(blake3::Hash),
+    NotYet(Box<TensorStream<'s>>),
 }
 
 struct DeviceWriter<'a> {

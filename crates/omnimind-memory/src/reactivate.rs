@@ -48,9 +48,9 @@ pub struct TraceWarning {
 
 /// A tensor that is being brought back, for [`Consolidator::reactivate_each`].
 pub struct TensorStream<'s> {
-    memory: ContentHash,
-    tensor: &'s Tensor,
-    frame: FrameReader<VerifiedReader>,
+    pub(crate) memory: ContentHash,
+    pub(crate) tensor: &'s Tensor,
+    pub(crate) frame: FrameReader<VerifiedReader>,
 }
 
 impl Consolidator {
@@ -121,7 +121,7 @@ impl Consolidator {
         })
     }
 
-    fn stream<'s>(&self, memory: ContentHash, tensor: &'s Tensor) -> Result<TensorStream<'s>> {
+    pub(crate) fn stream<'s>(&self, memory: ContentHash, tensor: &'s Tensor) -> Result<TensorStream<'s>> {
         let frame = match FrameReader::new(self.store.read_object(&tensor.object)?) {
             Ok(frame) => frame,
             Err(error) => {

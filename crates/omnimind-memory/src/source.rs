@@ -16,6 +16,14 @@ pub(crate) enum Source<'a> {
     Device { gpu: &'a dyn DeviceMemory, held: Held<'a>, at: u64 },
 }
 
+/// Where elements are on a device.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) device: u32,
+    pub(crate) address: u64,
+    pub(crate) bytes: u64,
+}
+
 /// Memory on a device, to be read.
 pub(crate) enum Held<'a> {
     Own(&'a Allocation),
@@ -72,6 +80,20 @@ impl<'a> Source<'a> {
                 }
             },
         }
+    }
+
+    /// Where the elements are, if there are any on a device.
+    pub(crate) fn span(&self) -> Option<Span> {
+        let Self::Device { held, .. } = self else { return None };
+        let allocation = held.allocation().filter(|allocation| allocation.bytes() > 0)?;
+        let (device, address, bytes) = (allocation.device(), allocation.address(), allocation.bytes());
+        Some(Span { device, address, bytes })
+    }
+
+    /// Reads one byte, so that a device refuses an allocation that is not its own, or vacant.
+    pub(crate) fn touch(&self) -> gpu_probe::Result<()> {
+        let Self::Device { gpu, held, .. } = self else { return Ok(()) };
+        held.allocation().map_or(Ok(()), |allocation| gpu.read(allocation, 0, &mut [0]))
     }
 
     /// BLAKE3 of all elements.
