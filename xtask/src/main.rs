@@ -3,12 +3,15 @@
 //! - [`mod@bench`]: measurements against peers.
 //! - [`crash_test`]: kills a consolidating process again and again and looks at what is left.
 //! - [`fuzz`]: runs the fuzz targets.
+//! - [`kernels`]: compiles the CUDA kernels, or checks that they are compiled.
 //! - [`security`]: estimates what the encryption of a signature withstands.
 
 mod bench;
 mod cargo;
 mod crash_test;
 mod fuzz;
+mod kernels;
+mod python;
 mod security;
 
 use std::process::ExitCode;
@@ -39,6 +42,9 @@ Tasks:
         acknowledged reads back, and that nothing half-made is visible.
   fuzz [--seconds N] [TARGET]
         Runs one fuzz target, or all of them, for N seconds each (600).
+  kernels [--check]
+        Compiles the CUDA kernels to the PTX beside them, or only checks that it is what the sources give. Needs no GPU;
+        makes a Python environment with NVRTC in $XDG_CACHE_HOME/omnimind-bench (60 MB).
   security [--json]
         Estimates what the encryption of a signature withstands, in two ways, and fails if that is too little.
 ";
@@ -70,6 +76,7 @@ fn run(mut args: Parser) -> Result<bool> {
         "crash-test" => crash_test::run(args),
         crash_test::CHILD => crash_test::child(args),
         "fuzz" => fuzz::run(args),
+        "kernels" => kernels::run(args),
         "security" => security::run(args),
         "help" => {
             print!("{HELP}");

@@ -202,7 +202,12 @@ impl<W: Write + Seek> Writer<'_, W> {
 
     /// Writes what is coded already: whole chunks with their headers, or parts of one, in order, with the errors of each chunk.
     pub(crate) fn coded(&mut self, bytes: &[u8], errors: impl IntoIterator<Item = Errors>) -> Result<()> {
-        self.hasher.update(bytes);
+        // On all threads where that pays.
+        if bytes.len() >= 128 << 10 {
+            self.hasher.update_rayon(bytes);
+        } else {
+            self.hasher.update(bytes);
+        }
         self.out.write_all(bytes).map_err(writing)?;
         self.header.payload_bytes += bytes.len() as u64;
         errors.into_iter().for_each(|errors| self.errors.merge(errors));
