@@ -50,6 +50,9 @@ fn an_address_out_of_line_is_found() {
     let out = card.put(&[0u8; 64]);
     let fault = card.try_launch("misaligned", 1, 32, &[out]).unwrap_err();
     assert!(matches!(fault, Fault::Misaligned { address, bytes: 4, .. } if address == out + 1), "{fault:?}");
+    let load = "ld.global.v2.u32 {%r2, %r3}, [%rd1+4];";
+    let fault = kernel(load).try_launch("k", 1, 1, &[out]).unwrap_err();
+    assert!(matches!(fault, Fault::Misaligned { address, bytes: 8, .. } if address == out + 4), "{fault:?}");
 }
 
 #[test]
@@ -161,6 +164,10 @@ fn a_division_by_zero_is_found() {
     let (input, out) = (card.put(&numbers), card.room::<u32>(32));
     let fault = card.try_launch("division_by_zero", 1, 32, &[input, out]).unwrap_err();
     assert!(matches!(&fault, Fault::DivisionByZero { at } if at.thread == 7), "{fault:?}");
+    // Only the bits of its type count.
+    let narrow = ".reg .b16 %h<3>; mov.b16 %h1, 0xffff; not.b16 %h1, %h1; div.u16 %h2, %h1, %h1;";
+    let fault = kernel(narrow).try_launch("k", 1, 1, &[0]).unwrap_err();
+    assert!(matches!(fault, Fault::DivisionByZero { .. }), "{fault:?}");
 }
 
 #[test]

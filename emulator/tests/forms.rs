@@ -171,6 +171,24 @@ fn some_lanes_call_a_function_and_all_meet_behind_it() {
 }
 
 #[test]
+fn lanes_that_part_meet_again_at_once() {
+    for part in ["@%p1 bra SKIP;", "@!%p1 bra SKIP;"] {
+        let rows = results::<2>(
+            "",
+            32,
+            &format!(
+                "setp.lt.u32 %p1, %r1, 10; setp.lt.u32 %p2, %r1, 20; mov.u32 %r10, 0; {part}
+                @%p2 bra INNER; add.u32 %r10, %r10, 1; INNER: activemask.b32 %r10; SKIP: activemask.b32 %r11;"
+            ),
+        );
+        let inner = if part.contains('!') { 0x3ff } else { !0x3ff };
+        for (i, row) in rows.into_iter().enumerate() {
+            assert_eq!(row, [if inner >> i & 1 == 1 { inner } else { 0 }, u32::MAX], "{part} {i}");
+        }
+    }
+}
+
+#[test]
 fn variables_keep_their_values_and_wide_parameters_take_several_numbers() {
     let mut card = Card::new(&format!(
         "{HEAD}.global .align 4 .u32 count = 5; .visible .const .f64 half = 0d3FE0000000000000;
