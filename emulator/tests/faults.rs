@@ -92,6 +92,17 @@ fn shared_variables_end_where_they_end() {
         let outside = matches!(result, Err(Fault::OutOfBounds { space: Space::Shared, .. }));
         assert_eq!(outside, found, "{result:?}");
     }
+    // Also where another one could follow.
+    let two =
+        ".shared .b8 t[256]; st.shared.u32 [s], %r1; st.shared.u32 [t], %r1; st.shared.u32 [s+256], %r1;";
+    let fault = kernel(two).try_launch("k", 1, 32, &[0]).unwrap_err();
+    assert!(matches!(fault, Fault::OutOfBounds { space: Space::Shared, address: 256, .. }), "{fault:?}");
+    let mut card = Card::new(
+        ".version 7.8 .target sm_70 .address_size 64 .global .align 4 .b8 a[4]; .global .align 4 .b8 b[4];
+        .visible .entry k() { st.global.u32 [a], 1; st.global.u32 [b], 1; st.global.u32 [a+4], 1; ret; }",
+    );
+    let fault = card.try_launch("k", 1, 1, &[]).unwrap_err();
+    assert!(matches!(fault, Fault::OutOfBounds { space: Space::Global, .. }), "{fault:?}");
 }
 
 #[test]
