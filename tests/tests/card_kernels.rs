@@ -1,11 +1,14 @@
 //! A card that computes: its kernels, run by an emulator, store and bring back what the processor would, and when they fail the
 //! processor does (R4, R15).
-
+#![expect(unsafe_code, reason = "frameworks hand over addresses")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use end_to_end::{context, minilm_slice};
@@ -45,6 +48,8 @@ struct Card {
 struct EmulatedGpu {
     card: Arc<Card>,
     issuer: Issuer,
+    /// Numbers of allocations that are somebody else's.
+    adopted: Mutex<HashSet<u64>>,
 }
 
 #[derive(Debug)]
@@ -58,15 +63,16 @@ fn program(ptx: &str) -> &'static Program {
     PROGRAM.get_or_init(|| Program::parse(ptx).unwrap())
 }
 
-fn driver(reason: impl ToString) -> CardError {
-    CardError::Driver { device: 0, operation: "running a kernel".to_owned(), reason: reason.to_string() }
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn driver(reason: impl std::error::Error) -> CardError {
+    CardError::Driver { device: 0, operation: "running a kernel".to_owned(), reason: format!("{reason}") }
 }
 
 impl EmulatedGpu {
     fn new() -> Self {
         let (memory, plan) = (Mutex::new(Arena::new()), Mutex::new(Plan::Works));
         let card = Card { memory, plan, launches: AtomicUsize::new(0), held_bytes: AtomicUsize::new(0) };
-        Self { card: Arc::new(card), issuer: Issuer::new() }
+        Self { card: Arc::new(card), issuer: Issuer::new(), adopted: Mutex::default() }
     }
 
     fn plan(&self, plan: Plan) {
@@ -104,7 +110,7 @@ impl Card {
                 return Err(if broken {
                     CardError::Broken { device: 0, operation, reason }
                 } else {
-                    driver(reason)
+                    CardError::Driver { device: 0, operation, reason }
                 });
             }
             &mut Plan::IsOverwritten { address, .. } => {
@@ -156,7 +162,16 @@ impl DeviceMemory for EmulatedGpu {
         self.card.memory.lock().unwrap().read(allocation.address() + offset, out).map_err(driver)
     }
 
+    unsafe fn adopt(&self, device: u32, address: u64, bytes: u64) -> Result<Allocation> {
+        let allocation = self.issuer.issue(device, bytes, address);
+        self.adopted.lock().unwrap().insert(allocation.id());
+        Ok(allocation)
+    }
+
     fn free(&self, allocation: Allocation) -> Result<u64, FreeError> {
+        if self.adopted.lock().unwrap().remove(&allocation.id()) {
+            return Ok(0);
+        }
         if allocation.bytes() > 0 {
             self.card.memory.lock().unwrap().free(allocation.address());
         }
@@ -351,4 +366,29 @@ fn a_consolidator_can_leave_the_card_alone() {
     let outcome = consolidator.consolidate(vec![on_card(&gpu, &weights)], &context("a")).outcomes.remove(0);
     drop(consolidator.reactivate_on_device(&outcome.content_hash, &context("a")).unwrap());
     assert_eq!(gpu.launches(), 0);
+}
+
+#[test]
+fn a_framework_s_tensor_is_compressed_where_it_is_even_if_it_is_a_view_that_kernels_cannot_read() {
+    // R3, R15
+    let (gpu, weights) = (Arc::new(EmulatedGpu::new()), weights());
+    let (_other_dir, other, _) = by_processor(&weights);
+    let alone = Item::new("model", vec![NamedTensor::host("w", DType::F32, SHAPE, weights.as_slice())]);
+    let expected = other.consolidate(vec![alone], &context("a")).outcomes.remove(0);
+    for (offset, runs_kernels) in [(0, true), (4, false)] {
+        let (_dir, consolidator) = consolidator(Some(&gpu));
+        let theirs = gpu.holding(&[&vec![0; offset], weights.as_slice()].concat());
+        let address = theirs.address() + offset as u64;
+        // SAFETY: `theirs` is alive until the end of this round.
+        let tensor = unsafe { NamedTensor::borrowed("w", DType::F32, SHAPE, 0, address, ()) };
+        gpu.launches();
+        let outcome = consolidator
+            .consolidate(vec![Item::new("model", vec![tensor])], &context("a"))
+            .outcomes
+            .remove(0);
+        assert_eq!(objects(&consolidator, &outcome), objects(&other, &expected), "offset {offset}");
+        assert_eq!(gpu.launches() > 0, runs_kernels, "offset {offset}");
+        assert!(gpu.adopted.lock().unwrap().is_empty(), "what was adopted is forgotten");
+        gpu.free(theirs).unwrap();
+    }
 }

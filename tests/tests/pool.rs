@@ -13,6 +13,7 @@ use memory_store::{Options, Store};
 use omnimind_memory::{
     Consolidator, DType, Error, ErrorClass, GroupState, Item, NamedTensor, Policy, Pool, PooledTensor, Ran,
 };
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 struct Setup {
@@ -329,4 +330,98 @@ fn a_card_that_cannot_keep_addresses_says_so() {
     let consolidator = Arc::new(Consolidator::builder().store(dir.path()).gpu(gpu).build().unwrap());
     let error = consolidator.pool().allocate("weights", "w", DType::F32, [4]).unwrap_err();
     assert!(matches!(&error, Error::Device { source: gpu_probe::Error::Unsupported { .. }, .. }), "{error}");
+}
+
+/// Something that happens to one of two groups.
+#[derive(Debug, Clone)]
+enum Event {
+    Pause(usize),
+    Resume(usize),
+    Write { group: usize, tensor: usize, value: u8 },
+    Fails(Fault),
+    StoreFails(CatalogueFault),
+    Recovers,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let fault = (0..4_u64, 0..7_usize).prop_map(|(after, which)| match which {
+        0 => Fault::Read { after },
+        1 => Fault::Write { after },
+        2 => Fault::Vacate { after },
+        3 => Fault::Occupy { after },
+        4 => Fault::Ecc { after },
+        5 => Fault::LostAfterReads { after },
+        _ => Fault::LostAfterWrites { after },
+    });
+    prop_oneof![
+        4 => (0..2_usize).prop_map(Event::Pause),
+        4 => (0..2_usize).prop_map(Event::Resume),
+        2 => (0..2_usize, 0..3_usize, any::<u8>())
+            .prop_map(|(group, tensor, value)| Event::Write { group, tensor, value }),
+        3 => fault.prop_map(Event::Fails),
+        1 => Just(Event::StoreFails(CatalogueFault::Commit)),
+        1 => Just(Event::StoreFails(CatalogueFault::Freed)),
+        3 => Just(Event::Recovers),
+    ]
+}
+
+const BYTES: usize = 4096;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn whatever_fails_and_whenever_a_group_is_live_or_paused_and_never_lost(
+        events in prop::collection::vec(event(), 1..40),
+    ) {
+        // R4, R32
+        const TAGS: [&str; 2] = ["weights", "cache"];
+        let setup = Setup::new();
+        let context = context("server");
+        let mut expected = [[[0; BYTES]; 3]; 2];
+        let tensors = TAGS.map(|tag| {
+            setup.pool.set_policy(tag, Some(Policy::Exact)).unwrap();
+            [0, 1, 2].map(|number| {
+                let tensor = setup.pool.allocate(tag, format!("t{number}"), DType::U8, [BYTES]).unwrap();
+                setup.pool.write(&tensor, 0, &[0; BYTES]).unwrap();
+                tensor
+            })
+        });
+        let recover = || {
+            setup.gpu.clear_faults(0).unwrap();
+            setup.catalogue.set(None);
+        };
+        for event in &events {
+            match *event {
+                Event::Pause(group) => drop(setup.pool.pause(TAGS[group], &context)),
+                Event::Resume(group) => drop(setup.pool.resume(TAGS[group], &context)),
+                Event::Write { group, tensor, value } => {
+                    let whole = [value; BYTES];
+                    match setup.pool.write(&tensors[group][tensor], 0, &whole) {
+                        Err(Error::GroupPaused { .. }) => continue,
+                        Err(_) => {
+                            recover();
+                            setup.pool.write(&tensors[group][tensor], 0, &whole).unwrap();
+                        }
+                        Ok(()) => {}
+                    }
+                    expected[group][tensor] = whole;
+                }
+                Event::Fails(fault) => setup.gpu.inject(0, fault).unwrap(),
+                Event::StoreFails(fault) => setup.catalogue.set(Some(fault)),
+                Event::Recovers => recover(),
+            }
+        }
+        recover();
+        for (group, tag) in TAGS.iter().enumerate() {
+            let paused = matches!(setup.state(tag).0, GroupState::Paused(_));
+            setup.pool.resume(tag, &context).unwrap();
+            for (tensor, expected) in tensors[group].iter().zip(&expected[group]) {
+                prop_assert!(setup.contents(tensor) == expected, "{tag}, paused: {paused}");
+            }
+        }
+        drop(setup.pool);
+        prop_assert_eq!(setup.gpu.fragmentation(0).unwrap().allocated_bytes, 0);
+        prop_assert_eq!(setup.gpu.memory(0).unwrap().used_bytes, 0);
+    }
 }

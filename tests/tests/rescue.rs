@@ -1,5 +1,7 @@
 //! Out of memory: what is idle is consolidated, the allocation is tried again, and only then the processor has to do (R30).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use end_to_end::{CatalogueFault, FaultyCatalogue, Rig, context};

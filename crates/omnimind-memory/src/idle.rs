@@ -110,7 +110,7 @@ impl Consolidator {
         context: &ProcessContext,
         idle_for: Duration,
     ) -> Result<IdleId, Box<Failed<'static>>> {
-        match item.check() {
+        match item.check().and_then(|()| self.check_signature(&item)) {
             Ok(()) => Ok(self.idle.add(item, context, idle_for)),
             Err(error) => Err(Box::new(Failed { item, error })),
         }
