@@ -63,7 +63,6 @@ fn program(ptx: &str) -> &'static Program {
     PROGRAM.get_or_init(|| Program::parse(ptx).unwrap())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn driver(reason: impl std::error::Error) -> CardError {
     CardError::Driver { device: 0, operation: "running a kernel".to_owned(), reason: format!("{reason}") }
 }

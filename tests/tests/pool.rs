@@ -90,7 +90,7 @@ fn a_group_leaves_the_card_and_comes_back_to_its_addresses() {
 
     // Somebody else uses the memory meanwhile.
     let other = setup.gpu.allocate(0, 1 << 20).unwrap();
-    setup.gpu.write(&other, 0, &[7; 1 << 20]).unwrap();
+    setup.gpu.write(&other, 0, &vec![7; 1 << 20]).unwrap();
 
     let resumed = setup.pool.resume("weights", &context("server")).unwrap();
     assert_eq!((resumed.content_hash, resumed.warning), (Some(paused.content_hash), None));
@@ -365,7 +365,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-const BYTES: usize = 4096;
+const BYTES: usize = 1024;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
