@@ -7,9 +7,13 @@ mod golden;
 mod ledger;
 mod npy;
 mod overlap;
+pub mod queue;
 mod rig;
 mod safetensors;
 mod shipped;
+#[cfg(target_os = "linux")]
+pub mod stand_in;
+pub mod weights;
 
 pub use directions::{direction, hash_of, nearest_of, remember};
 pub use faulty::{CatalogueFault, FaultyCatalogue};
