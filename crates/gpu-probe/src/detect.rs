@@ -20,23 +20,34 @@ pub struct Detected {
 /// Touches no memory of a card: what the driver itself needs is taken at the first question about memory.
 #[must_use]
 pub fn detect() -> Detected {
-    match real() {
+    found(false)
+}
+
+/// The same for whoever only looks: asking how full a card is takes none of its memory either, where NVML tells.
+#[must_use]
+pub fn detect_to_look() -> Detected {
+    found(true)
+}
+
+fn found(only_looks: bool) -> Detected {
+    match real(only_looks) {
         Ok(found) => found,
         Err(reason) => Detected { note: format!("no GPU: {reason}"), probe: Arc::new(NoGpu::new(reason)) },
     }
 }
 
 #[cfg(all(feature = "cuda", any(target_os = "linux", windows)))]
-fn real() -> Result<Detected, String> {
+fn real(only_looks: bool) -> Result<Detected, String> {
     let gpu = crate::CudaGpu::new().map_err(|error| match error {
         crate::Error::NoDriver { reason } => reason,
         other => other.to_string(),
     })?;
+    let gpu = if only_looks { gpu.only_looking() } else { gpu };
     Ok(Detected { note: gpu.note(), probe: Arc::new(gpu) })
 }
 
 #[cfg(not(all(feature = "cuda", any(target_os = "linux", windows))))]
-fn real() -> Result<Detected, String> {
+fn real(_: bool) -> Result<Detected, String> {
     Err("this build knows no driver (feature `cuda` is off, or the system is neither Linux nor Windows)"
         .into())
 }

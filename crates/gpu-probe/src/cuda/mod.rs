@@ -39,6 +39,7 @@ pub struct CudaGpu {
     management: Management,
     cards: Vec<Card>,
     issuer: Issuer,
+    only_looks: bool,
 }
 
 #[derive(Debug)]
@@ -108,7 +109,15 @@ impl CudaGpu {
                 reason: "the CUDA driver works, but shows no card; see CUDA_VISIBLE_DEVICES".into(),
             });
         }
-        Ok(Self { driver, management: Management::load(), cards, issuer: Issuer::new() })
+        Ok(Self { driver, management: Management::load(), cards, issuer: Issuer::new(), only_looks: false })
+    }
+
+    /// For whoever only looks: how full a card is comes from NVML as long as nothing is allocated, so that looking takes no
+    /// memory of the card. From the driver, as ever, where NVML is not there, and on a card that is cut into instances.
+    #[must_use]
+    pub fn only_looking(mut self) -> Self {
+        self.only_looks = true;
+        self
     }
 
     /// One line for people: the cards, the versions, and what is missing.
@@ -135,8 +144,15 @@ impl CudaGpu {
         Ok(*context.insert(self.driver.retain(card.device)?))
     }
 
-    /// From the driver; from NVML where the card is too full to talk to the driver about its memory.
+    /// From the driver; from NVML where the card is too full to talk to the driver about its memory, or where that is to take
+    /// nothing.
     fn look(&self, card: &Card) -> Result<MemoryInfo> {
+        if self.only_looks
+            && lock(&card.context).is_none()
+            && let Some(free) = self.management.free_bytes_of_whole(card.info.pci_bus_id.as_deref())
+        {
+            return Ok(MemoryInfo::new(card.info.total_bytes, free));
+        }
         let asked = self.context(card).and_then(|context| self.driver.memory(context));
         let (free, total) = match asked {
             Ok(answer) => answer,

@@ -77,6 +77,13 @@ impl Management {
         Ok((memory.free, memory.total))
     }
 
+    /// Free bytes of a card that is not cut into instances.
+    pub(super) fn free_bytes_of_whole(&self, pci_bus_id: Option<&str>) -> Option<u64> {
+        let device = self.device(pci_bus_id).ok()?;
+        let is_cut = device.mig_mode().is_ok_and(|mode| mode.current != 0);
+        if is_cut { None } else { Some(device.memory_info().ok()?.free) }
+    }
+
     /// Who holds memory of the card, in the order of process numbers; a process that computes and draws is
     /// listed once.
     pub(super) fn processes(&self, pci_bus_id: Option<&str>) -> Result<Vec<GpuProcess>, String> {

@@ -515,7 +515,42 @@ int nvmlDeviceGetHandleByPciBusId_v2(const char *id, void **device) {
     *device = &card;
     return strcmp(id, "0000:65:00.0") ? NVML_NOT_FOUND : OK;
 }
-int nvmlDeviceGetUUID(void *device, char *out, unsigned len) { snprintf(out, len, "GPU-stand-in"); return device ? OK : INVALID_VALUE; }
+static int instance; /* its address is the handle of the only instance, in the mode "cut" */
+int nvmlDeviceGetUUID(void *device, char *out, unsigned len) {
+    snprintf(out, len, device == &instance ? "MIG-stand-in" : "GPU-stand-in");
+    return device ? OK : INVALID_VALUE;
+}
+int nvmlDeviceGetName(void *device, char *out, unsigned len) {
+    snprintf(out, len, device == &instance ? "Stand-in GPU MIG 1g.10gb" : "Stand-in GPU");
+    return device ? OK : INVALID_VALUE;
+}
+int nvmlSystemGetCudaDriverVersion_v2(int *out) { *out = 12080; return OK; }
+int nvmlDeviceGetPowerUsage(void *device, unsigned *out) { *out = 61400; return device ? OK : INVALID_VALUE; }
+int nvmlDeviceGetEnforcedPowerLimit(void *device, unsigned *out) { *out = 75000; return device ? OK : INVALID_VALUE; }
+int nvmlDeviceGetClockInfo(void *device, int type, unsigned *out) {
+    *out = type == 1 ? 1530 : 6001; /* processors, memory */
+    return device && (type == 1 || type == 2) ? OK : INVALID_VALUE;
+}
+int nvmlDeviceGetCurrPcieLinkGeneration(void *device, unsigned *out) { *out = 3; return device ? OK : INVALID_VALUE; }
+int nvmlDeviceGetCurrPcieLinkWidth(void *device, unsigned *out) { *out = 8; return device ? OK : INVALID_VALUE; }
+int nvmlDeviceGetPcieThroughput(void *device, int counter, unsigned *out) {
+    usleep(20000); /* as the real one, which counts for so long */
+    *out = counter == 0 ? 100 : 200; /* sent, received, in kilobytes */
+    return device ? OK : INVALID_VALUE;
+}
+int nvmlDeviceGetTotalEccErrors(void *device, int type, int counter, unsigned long long *out) {
+    *out = 3;
+    return device && type == 1 && counter == 0 ? OK : INVALID_VALUE; /* uncorrected, since the driver was loaded */
+}
+int nvmlDeviceGetMigMode(void *device, unsigned *now, unsigned *after) {
+    *now = *after = mode("cut");
+    return device ? OK : INVALID_VALUE;
+}
+int nvmlDeviceGetMaxMigDeviceCount(void *device, unsigned *out) { *out = 7; return device ? OK : INVALID_VALUE; }
+int nvmlDeviceGetMigDeviceHandleByIndex(void *device, unsigned index, void **out) {
+    *out = &instance;
+    return mode("cut") && device && index == 2 ? OK : NVML_NOT_FOUND;
+}
 int nvmlDeviceGetUtilizationRates(void *device, unsigned rates[2]) { rates[0] = 42; rates[1] = 17; return device ? OK : INVALID_VALUE; }
 int nvmlDeviceGetTemperature(void *device, int sensor, unsigned *out) { *out = 61; return device && sensor == 0 ? OK : INVALID_VALUE; }
 int nvmlDeviceGetMemoryInfo_v2(void *device, struct memory *out) {

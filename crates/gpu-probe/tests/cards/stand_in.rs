@@ -8,7 +8,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gpu_probe::{CudaGpu, DeviceMemory, Error, GpuProbe, OomCause, detect};
+use gpu_probe::{
+    CudaGpu, DeviceMemory, Error, GpuProbe, OomCause, ProcessKind, Recorder, detect, detect_to_look,
+};
 
 /// Builds one library, or says that there is no C compiler.
 pub(crate) fn build(folder: &str, file: &str, flags: &[&str]) -> Option<PathBuf> {
@@ -131,7 +133,26 @@ fn inside_a_complete_driver() {
         (Some("GPU-stand-in"), Some("0000:65:00.0"))
     );
 
+    assert_eq!((info.power_milliwatts, info.power_limit_milliwatts), (Some(61_400), Some(75_000)));
+    assert_eq!((info.processor_clock_mhz, info.memory_clock_mhz), (Some(1530), Some(6001)));
+    assert_eq!(
+        (info.pcie_generation, info.pcie_lanes, info.uncorrected_ecc_errors),
+        (Some(3), Some(8), Some(3))
+    );
+    assert_eq!(
+        (info.pcie_sent_bytes_per_second, info.pcie_received_bytes_per_second),
+        (Some(100_000), Some(200_000))
+    );
+    assert_eq!(
+        (info.driver_version.as_deref(), info.cuda_version.as_deref()),
+        (Some("570.00"), Some("12.8"))
+    );
+    assert!(info.mig.as_ref().is_some_and(|mig| !mig.enabled && mig.instances.is_empty()));
+
     let processes = gpu.processes(0).unwrap();
+    assert!(processes.iter().all(|process| process.kind == Some(ProcessKind::Compute)));
+    // NVML gives this process no name, and so what has its number here may be anybody.
+    assert_eq!(processes[1].command_line, None);
     assert_eq!((processes[0].pid, processes[0].name.as_deref()), (1, Some("init")));
     assert_eq!((processes[1].pid, processes[1].name.as_deref()), (std::process::id(), None));
 
@@ -150,6 +171,55 @@ fn inside_a_complete_driver() {
 
     // Left behind: the probe frees it.
     let _ = gpu.allocate(0, 1 << 20).unwrap();
+}
+
+#[test]
+fn looking_takes_nothing_of_a_card_and_instances_of_one_that_is_cut_are_listed() {
+    // R28
+    let Some(folder) = build("looking", "libcuda.so", &[]) else { return };
+    build("looking", "libnvidia-ml.so.1", &["-DMANAGEMENT"]);
+    run(&folder, "", "stand_in::inside_a_card_that_is_only_looked_at");
+    run(&folder, "cut", "stand_in::inside_a_card_that_is_cut");
+}
+
+#[test]
+#[ignore = "started by the tests above, with the stand-in"]
+fn inside_a_card_that_is_only_looked_at() {
+    if !stand_in_is_here() {
+        return;
+    }
+    // NVML and the driver differ here, so that it shows who was asked.
+    let gpu = CudaGpu::new().unwrap().only_looking();
+    assert_eq!(gpu.memory(0).unwrap().free_bytes, 1 << 20);
+    assert_eq!(gpu.fragmentation(0).unwrap().free_bytes, 1 << 20);
+    let held = gpu.allocate(0, 8).unwrap();
+    assert!(gpu.memory(0).unwrap().free_bytes > 1 << 20, "it holds memory, and the driver is asked");
+    gpu.free(held).unwrap();
+    assert_eq!(detect_to_look().probe.memory(0).unwrap().free_bytes, 1 << 20);
+
+    let recorder = Recorder::new(detect_to_look().probe, 3).unwrap();
+    recorder.sample();
+    recorder.look_closer();
+    recorder.sample();
+    let reading = *recorder.history(0)[1].reading().unwrap();
+    assert_eq!((reading.power_milliwatts, reading.pcie_sent_bytes_per_second), (Some(61_400), Some(100_000)));
+    assert_eq!(reading.others_bytes, Some(3 << 20));
+}
+
+#[test]
+#[ignore = "started by the tests above, with the stand-in"]
+fn inside_a_card_that_is_cut() {
+    if !stand_in_is_here() {
+        return;
+    }
+    let gpu = CudaGpu::new().unwrap().only_looking();
+    let mig = gpu.devices().unwrap().remove(0).mig.unwrap();
+    assert!(mig.enabled && mig.instances.len() == 1);
+    let instance = &mig.instances[0];
+    assert_eq!((instance.index, instance.profile.as_deref()), (2, Some("1g.10gb")));
+    assert_eq!(instance.uuid.as_deref(), Some("MIG-stand-in"));
+    assert_eq!(instance.memory.unwrap().free_bytes, 1 << 20);
+    assert!(gpu.memory(0).unwrap().free_bytes > 1 << 20, "of an instance only the driver knows");
 }
 
 #[test]
