@@ -10,9 +10,10 @@ use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gpu_probe::{GpuProbe, Recorder, Sampler, SamplerConfig};
+use gpu_probe::{GpuProbe, Recorder, Sampler, SamplerConfig, detect_to_look};
 
 use crate::args;
+use crate::config::GpuSource;
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -67,6 +68,11 @@ pub(super) fn cards(session: &Session, simulated: bool, moving: bool) -> (Arc<dy
     if simulated {
         let rehearsal = if moving { Rehearsal::from_now() } else { Rehearsal::held() };
         return (Arc::new(rehearsal), "simulated, because of --simulated".to_owned());
+    }
+    // Looking takes nothing of a card.
+    if session.config().gpu.source == GpuSource::Auto {
+        let found = detect_to_look();
+        return (found.probe, found.note);
     }
     let (gpu, note) = session.gpu();
     (gpu, note)

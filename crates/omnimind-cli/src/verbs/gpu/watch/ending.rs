@@ -1,28 +1,50 @@
-//! A signal that ends the process is first noticed, so that the terminal is given back, and then followed.
+//! A signal that ends the process is first noticed, so that the terminal is given back, and then followed. Also where the view
+//! cannot notice: with a terminal that is gone, waiting for a key never ends.
 
 use std::io;
 #[cfg(unix)]
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicI32, Ordering},
+};
+#[cfg(unix)]
+use std::{thread, time::Duration};
+
+#[cfg(unix)]
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
+    iterator::{Handle, Signals},
+    low_level::emulate_default_handler,
 };
 
+/// After this the view is not waited for any longer.
+#[cfg(unix)]
+const GRACE: Duration = Duration::from_millis(500);
+
 /// Which signal came, if one did.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ending {
     #[cfg(unix)]
-    signal: Arc<AtomicUsize>,
+    signal: Arc<AtomicI32>,
+    #[cfg(unix)]
+    signals: Handle,
 }
 
 #[cfg(unix)]
 impl Ending {
     /// From now on.
     pub(super) fn expect() -> io::Result<Self> {
-        use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-        let ending = Self::default();
-        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
-            signal_hook::flag::register_usize(signal, Arc::clone(&ending.signal), signal as usize)?;
-        }
+        let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+        let ending = Self { signal: Arc::default(), signals: signals.handle() };
+        let came = Arc::clone(&ending.signal);
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for signal in &mut signals {
+                came.store(signal, Ordering::Relaxed);
+                thread::sleep(GRACE);
+                drop(ratatui::try_restore());
+                drop(emulate_default_handler(signal));
+            }
+        })?;
         Ok(ending)
     }
 
@@ -32,10 +54,16 @@ impl Ending {
 
     /// Ends the process as the signal would have done; returns if none came.
     pub(super) fn follow(&self) {
-        let signal = self.signal.load(Ordering::Relaxed);
-        if signal != 0 {
-            drop(signal_hook::low_level::emulate_default_handler(signal as i32));
+        if self.is_asked_for() {
+            drop(emulate_default_handler(self.signal.load(Ordering::Relaxed)));
         }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.signals.close();
     }
 }
 
@@ -43,7 +71,7 @@ impl Ending {
 #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as where there are signals")]
 impl Ending {
     pub(super) fn expect() -> io::Result<Self> {
-        Ok(Self::default())
+        Ok(Self {})
     }
 
     pub(super) fn is_asked_for(&self) -> bool {

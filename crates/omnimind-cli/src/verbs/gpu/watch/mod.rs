@@ -34,13 +34,13 @@ pub(super) fn run(
     let ending = Ending::expect().map_err(failed)?;
     // Gives the terminal back if anything panics, too.
     let mut terminal = ratatui::try_init().map_err(|error| {
-        ratatui::restore();
+        drop(ratatui::try_restore());
         failed(error)
     })?;
     let shown = show(&mut terminal, sampler, gpu, enter, every, &ending);
-    ratatui::restore();
+    let restored = ratatui::try_restore();
     ending.follow();
-    shown.map_err(failed)
+    shown.and(restored).map_err(failed)
 }
 
 fn show(
