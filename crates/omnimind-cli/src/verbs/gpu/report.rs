@@ -1,8 +1,9 @@
 //! `gpu` for people, and its JSON: one block per card. What a card does not report is left out.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use gpu_probe::{DeviceInfo, MemoryInfo, ProcessKind};
+use ratatui::crossterm::terminal;
 use serde::Serialize;
 
 use super::card::{Card, Pieces, Process};
@@ -56,8 +57,11 @@ fn block(out: &mut dyn Write, card: &Card, enter: f64) -> io::Result<()> {
         let verdict = if card.consolidate { "consolidate now" } else { "room enough" };
         writeln!(out, "        {}; consolidating begins above {}", verdict.paint(style), Percent(enter))?;
     }
-    for (name, text) in facts(&card.info).into_iter().chain(pieces(card)) {
-        writeln!(out, "  {:<5} {text}", name.paint(DIM))?;
+    let fact = |(name, text): (&str, String), out: &mut dyn Write| {
+        writeln!(out, "  {}  {text}", format!("{name:<4}").paint(DIM))
+    };
+    for one in facts(&card.info) {
+        fact(one, out)?;
     }
     if let Some(mig) = card.info.mig.as_ref().filter(|mig| mig.enabled) {
         for instance in &mig.instances {
@@ -66,6 +70,9 @@ fn block(out: &mut dyn Write, card: &Card, enter: f64) -> io::Result<()> {
             let uuid = instance.uuid.as_ref().map_or_else(String::new, |uuid| format!("  {uuid}"));
             writeln!(out, "        {} {profile}{used}{uuid}", instance.index)?;
         }
+    }
+    for one in pieces(card) {
+        fact(one, out)?;
     }
     match card.processes.as_deref() {
         Some([]) | None => Ok(()),
@@ -161,16 +168,31 @@ fn table(processes: &[Process]) -> Table {
         ("started as", Align::Left),
     ])
     .indented(2);
+    // On a terminal a row is a line.
+    let before = 33 + processes.iter().map(|one| name(one).chars().count()).max().unwrap_or(0);
+    let room = if io::stdout().is_terminal() {
+        terminal::size()
+            .map_or(usize::MAX, |(columns, _)| usize::from(columns).saturating_sub(before).max(10))
+    } else {
+        usize::MAX
+    };
     for one in processes {
         table.row([
             one.of.pid.to_string(),
             one.of.used_bytes.map_or_else(String::new, |bytes| Bytes(bytes).to_string()),
             one.used_fraction.map_or_else(String::new, |share| Percent(share).to_string()),
             name(one),
-            one.of.command_line.clone().unwrap_or_default(),
+            one.of.command_line.as_deref().map_or_else(String::new, |line| cut(line, room)),
         ]);
     }
     table
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// Its name without folders, and whether it draws.
@@ -180,5 +202,24 @@ pub(super) fn name(one: &Process) -> String {
     match one.of.kind {
         Some(ProcessKind::Graphics) => format!("{name} (draws)"),
         _ => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_cut_where_it_would_not_fit() {
+        assert_eq!(cut("python train.py", 10), "python tr…");
+        assert_eq!(cut("módulo", 6), "módulo");
+        assert_eq!(cut("abc", 0), "…");
+    }
+
+    #[test]
+    fn a_bar_is_as_full_as_the_card_and_never_empty_where_something_is_held() {
+        assert_eq!(bar(0.0), "░".repeat(BAR));
+        assert_eq!(bar(0.001).chars().filter(|&part| part == '█').count(), 1);
+        assert_eq!(bar(1.0), "█".repeat(BAR));
     }
 }
