@@ -91,18 +91,24 @@ impl<C: Card, W: Write + Seek> Pipeline<'_, '_, C, W> {
         let elements = (self.elements - at).min(chunks * GRAIN_CHUNK_ELEMENTS) as u64;
         let values = self.address + (at * dtype.size_bytes()) as u64;
         let (scratch, _) = self.card.scratch(lane);
-        let Compressing { slot_bytes, largest, records, chunk_records, slots, packed, .. } = self.window;
-        let [largest, records, chunk_records, slots, packed] =
-            [largest, records, chunk_records, slots, packed].map(|offset| scratch + offset);
+        let Compressing { slot_bytes, scales, records, chunk_records, slots, packed, .. } = self.window;
+        let [scales, records, chunk_records, slots, packed] =
+            [scales, records, chunk_records, slots, packed].map(|offset| scratch + offset);
         let (step, shape, slot_bytes) =
             (self.step.to_bits(), u64::from(self.shape.packed), slot_bytes as u64);
         let (grid, segments) = (chunks as u32, (chunks * CHUNK_SEGMENTS) as u32);
 
-        self.card.launch(lane, &format!("grain_survey_{suffix}"), grid, 512, &[values, elements, largest])?;
-        let arguments = [values, elements, largest, step, shape, slots, slot_bytes, records];
+        self.card.launch(
+            lane,
+            &format!("grain_survey_{suffix}"),
+            grid,
+            512,
+            &[values, elements, step, scales],
+        )?;
+        let arguments = [values, elements, scales, shape, slots, slot_bytes, records];
         self.card.launch(lane, &format!("grain_encode_{suffix}"), segments, 512, &arguments)?;
         self.card.launch(lane, "grain_total", grid, 32, &[elements, records, chunk_records])?;
-        let arguments = [elements, largest, step, shape, slots, slot_bytes, records, chunk_records, packed];
+        let arguments = [elements, scales, shape, slots, slot_bytes, records, chunk_records, packed];
         self.card.launch(lane, "grain_gather", segments, 256, &arguments)?;
         self.card.fetch(lane, chunk_records, 0, chunks * CHUNK_RECORD_BYTES)?;
         Ok(Flight { lane, first_chunk, chunks, coded: None })

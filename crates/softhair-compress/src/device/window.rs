@@ -27,7 +27,9 @@ pub(super) const CHUNK_SEGMENTS: usize = GRAIN_CHUNK_ELEMENTS / SEGMENT_ELEMENTS
 /// Bytes of a `ChunkRecord`.
 pub(super) const CHUNK_RECORD_BYTES: usize = 32;
 /// Bytes of a `SegmentRecord`.
-const SEGMENT_RECORD_BYTES: usize = 416;
+const SEGMENT_RECORD_BYTES: usize = 424;
+/// Bytes of a `ChunkScale`.
+const CHUNK_SCALE_BYTES: usize = 16;
 /// `VARIABLE_BYTES`: room for the variable part of a segment.
 const VARIABLE_BYTES: usize = 3072;
 /// Groups of 64 values in a segment.
@@ -44,7 +46,7 @@ pub(super) struct Compressing {
     /// Chunks of a window.
     pub(super) chunks: usize,
     pub(super) slot_bytes: usize,
-    pub(super) largest: u64,
+    pub(super) scales: u64,
     pub(super) records: u64,
     pub(super) chunk_records: u64,
     pub(super) slots: u64,
@@ -74,7 +76,7 @@ impl Compressing {
         Self {
             chunks,
             slot_bytes,
-            largest: regions.take(4 * chunks),
+            scales: regions.take(CHUNK_SCALE_BYTES * chunks),
             records: regions.take(records_bytes * chunks),
             chunk_records: regions.take(CHUNK_RECORD_BYTES * chunks),
             slots: regions.take(CHUNK_SEGMENTS * slot_bytes * chunks),

@@ -1,6 +1,8 @@
 //! A card whose kernels run in an emulator.
 
-use ptx_emulator::{Arena, Program};
+use std::collections::BTreeMap;
+
+use ptx_emulator::{Arena, Launch, Program};
 use softhair_compress::device::{Card, PTX};
 
 /// Parsed once: it is long.
@@ -16,6 +18,8 @@ pub(crate) struct EmulatedCard {
     lane_bytes: usize,
     /// Operations that succeed before all fail.
     left: Option<usize>,
+    /// What each kernel has cost.
+    costs: BTreeMap<String, Launch>,
 }
 
 struct Lane {
@@ -46,7 +50,7 @@ impl EmulatedCard {
         let lanes = (0..lanes)
             .map(|_| Lane { scratch: memory.allocate(lane_bytes as u64), staging: vec![0xee; lane_bytes] })
             .collect();
-        Self { memory, lanes, lane_bytes, left: None }
+        Self { memory, lanes, lane_bytes, left: None, costs: BTreeMap::new() }
     }
 
     /// Makes every operation fail after so many.
@@ -71,6 +75,12 @@ impl EmulatedCard {
         let mut contents = vec![0; bytes];
         self.memory.read(address, &mut contents).unwrap();
         contents
+    }
+
+    /// What each kernel has cost so far.
+    #[allow(dead_code, reason = "for an example only")]
+    pub(crate) fn costs(&self) -> &BTreeMap<String, Launch> {
+        &self.costs
     }
 
     fn operate(&mut self) -> Result<(), Failed> {
@@ -116,7 +126,15 @@ impl Card for EmulatedCard {
     ) -> Result<(), Failed> {
         self.operate()?;
         let launched = program().launch(&mut self.memory, kernel, grid, threads, arguments);
-        launched.map(|_| ()).map_err(|fault| panic!("{fault}"))
+        let launched = launched.unwrap_or_else(|fault| panic!("{fault}"));
+        let cost = self.costs.entry(kernel.to_owned()).or_default();
+        cost.instructions += launched.instructions;
+        cost.global_bytes_read += launched.global_bytes_read;
+        cost.global_bytes_written += launched.global_bytes_written;
+        for (opcode, count) in launched.by_opcode {
+            *cost.by_opcode.entry(opcode).or_default() += count;
+        }
+        Ok(())
     }
 
     fn fetch(

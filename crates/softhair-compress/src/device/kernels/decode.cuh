@@ -29,11 +29,6 @@ struct SegmentPlan {
     u32 variable_end;
 };
 
-struct Bits64 {
-    u32 low;
-    u32 up;
-};
-
 // The next `count` of up to 64 bits. Reads at most 12 bytes from the word that `at` lies in.
 __device__ inline Bits64 take(const u32 *words, u32 &at, u32 count) {
     const u32 *word = words + at / 32;
@@ -52,8 +47,6 @@ __device__ inline u32 word_at(const u8 *sent, u32 byte) {
     const u32 *word = (const u32 *)sent + byte / 4;
     return __funnelshift_r(word[0], word[1], byte % 4 * 8);
 }
-
-__device__ inline u32 ones(Bits64 bits) { return __popc(bits.low) + __popc(bits.up); }
 
 // The blocks of a segment that are not all zero, as a mask. For a whole warp.
 __device__ inline u32 stored_blocks(const u8 *codes, u32 blocks) {
@@ -97,62 +90,50 @@ __device__ inline void index(const u8 *sent, const ChunkPlan *chunks, const Segm
     if ((at + 7) / 8 != segment.variable_end) atomicOr(damaged, 1);
 }
 
-// As scatter, once round for each bit that is not in `mask`.
-__device__ inline u32 scatter_most(u32 value, u32 mask) {
-    u32 gaps = ~mask;
-    while (gaps != 0) {
-        u32 lowest = gaps & -gaps;
-        u32 below = lowest - 1;
-        value = (value & below) | (value & ~below) << 1;
-        gaps ^= lowest;
-    }
-    return value;
+// The next bits for a mask: one for each of its values, those of the lower half first.
+__device__ inline Bits64 take(const u32 *words, u32 &at, Bits64 mask) {
+    u32 low = __popc(mask.low), up = __popc(mask.up);
+    Bits64 both = take(words, at, low + up);
+    Bits64 parted = {both.low, __funnelshift_rc(both.low, both.up, low)};
+    return parted;
 }
 
 // The high parts of 64 values, a mask for each of their bits.
 struct HighParts {
-    u32 low[HIGH_BITS];
-    u32 up[HIGH_BITS];
+    Bits64 bit[HIGH_BITS];
 
-    // Adds 1 or 2 to the values of a mask.
-    __device__ void add(u32 mask_low, u32 mask_up, bool two) {
-        if (!two) carry(0, mask_low, mask_up);
-        else carry(1, mask_low, mask_up);
-    }
-    __device__ void carry(u32 from, u32 mask_low, u32 mask_up) {
+    // Adds 2^from to the values of a mask.
+    __device__ void add(Bits64 mask, u32 from) {
         #pragma unroll
-        for (u32 bit = 0; bit < HIGH_BITS; bit++) {
-            if (bit < from) continue;
-            u32 over_low = low[bit] & mask_low, over_up = up[bit] & mask_up;
-            low[bit] ^= mask_low;
-            up[bit] ^= mask_up;
-            mask_low = over_low;
-            mask_up = over_up;
+        for (u32 i = 0; i < HIGH_BITS; i++) {
+            if (i < from) continue;
+            Bits64 over = {bit[i].low & mask.low, bit[i].up & mask.up};
+            bit[i].low ^= mask.low;
+            bit[i].up ^= mask.up;
+            mask = over;
         }
     }
 };
 
-__device__ inline void high_parts(const u32 *words, u32 at, u32 passed_low, u32 passed_up, Shape shape, HighParts &high) {
+__device__ inline void high_parts(const u32 *words, u32 at, Bits64 passed, Shape shape, HighParts &high) {
     #pragma unroll
-    for (u32 bit = 0; bit < HIGH_BITS; bit++) high.low[bit] = high.up[bit] = 0;
-    u32 wide_low = shape.wide > 0 ? ALL : 0, wide_up = wide_low;
-    for (u32 c = 1; c <= MAX_CLASS && (passed_low | passed_up) != 0; c++) {
+    for (u32 i = 0; i < HIGH_BITS; i++) high.bit[i].low = high.bit[i].up = 0;
+    Bits64 wide = {shape.wide > 0 ? ALL : 0, shape.wide > 0 ? ALL : 0};
+    for (u32 c = 1; c <= MAX_CLASS && (passed.low | passed.up) != 0; c++) {
         // Passing out of a wide class skips two high values.
-        high.add(passed_low, passed_up, c <= shape.wide);
+        high.add(passed, c <= shape.wide);
         if (c == shape.wide) {
-            wide_low = ~passed_low;
-            wide_up = ~passed_up;
+            wide.low = ~passed.low;
+            wide.up = ~passed.up;
         }
         if (c == MAX_CLASS) break;
-        u32 in_low = __popc(passed_low), in_up = __popc(passed_up);
-        Bits64 first = take(words, at, in_low), second = take(words, at, in_up);
-        passed_low = scatter(first.low, passed_low);
-        passed_up = scatter(second.low, passed_up);
+        passed = scatter_few(take(words, at, passed), passed);
     }
     if (shape.wide > 0) {
-        Bits64 first = take(words, at, __popc(wide_low)), second = take(words, at, __popc(wide_up));
-        high.low[0] |= scatter_most(first.low, wide_low);
-        high.up[0] |= scatter_most(second.low, wide_up);
+        // Every wide class begins at an even number.
+        Bits64 odds = scatter_most(take(words, at, wide), wide);
+        high.bit[0].low |= odds.low;
+        high.bit[0].up |= odds.up;
     }
 }
 
@@ -160,6 +141,7 @@ template <int KIND>
 __device__ void restore(const u8 *sent, const ChunkPlan *chunks, const SegmentPlan *segments, const u32 *positions,
                         const u32 *damaged, typename Element<KIND>::Bits *values) {
     __shared__ u32 planes[HIGH_BITS][SEGMENT_GROUPS][2];
+    __shared__ bool has_large[SEGMENT_GROUPS];
     const ChunkPlan chunk = chunks[blockIdx.x / CHUNK_SEGMENTS];
     const u32 start = blockIdx.x % CHUNK_SEGMENTS * SEGMENT;
     // Positions of damaged parts lead nowhere.
@@ -174,13 +156,16 @@ __device__ void restore(const u8 *sent, const ChunkPlan *chunks, const SegmentPl
         u32 before = __popc(stored & (1u << threadIdx.x / GROUPS) - 1) * GROUPS + threadIdx.x % GROUPS;
         u32 end = segment.fixed + (before + 1) * shape.fixed_bytes();
         HighParts high;
-        high_parts((const u32 *)sent, positions[blockIdx.x * SEGMENT_GROUPS + threadIdx.x], word_at(sent, end - 8),
-                   word_at(sent, end - 4), shape, high);
+        Bits64 first = {word_at(sent, end - 8), word_at(sent, end - 4)};
+        high_parts((const u32 *)sent, positions[blockIdx.x * SEGMENT_GROUPS + threadIdx.x], first, shape, high);
+        bool large = false;
         #pragma unroll
         for (u32 bit = 0; bit < HIGH_BITS; bit++) {
-            planes[bit][threadIdx.x][0] = high.low[bit];
-            planes[bit][threadIdx.x][1] = high.up[bit];
+            large |= bit >= 4 && (high.bit[bit].low | high.bit[bit].up) != 0;
+            planes[bit][threadIdx.x][0] = high.bit[bit].low;
+            planes[bit][threadIdx.x][1] = high.bit[bit].up;
         }
+        has_large[threadIdx.x] = large;
     }
     __syncthreads();
 
@@ -200,6 +185,8 @@ __device__ void restore(const u8 *sent, const ChunkPlan *chunks, const SegmentPl
     u32 near = 0, far = 0;
     #pragma unroll
     for (u32 bit = 0; bit < HIGH_BITS; bit++) {
+        // Weights hardly ever have high parts above 15.
+        if (bit == 4 && !has_large[group]) break;
         near |= (planes[bit][group][0] >> l & 0x01010101u) << bit;
         far |= (planes[bit][group][1] >> l & 0x01010101u) << bit;
     }
@@ -221,10 +208,19 @@ __device__ void restore(const u8 *sent, const ChunkPlan *chunks, const SegmentPl
         for (u32 row = 0; row < 8; row++) magnitude[row] |= (mask[row / 4] >> row % 4 * 8 + l & 1) << bit;
     }
     const u32 signs[2] = {word_at(sent, mine), word_at(sent, mine + 4)};
+    typename Element<KIND>::Bits restored[8];
     #pragma unroll
     for (u32 row = 0; row < 8; row++) {
         float value = __fmul_rn(__uint2float_rn(magnitude[row]), step);
-        u32 sign = (signs[row / 4] >> row % 4 * 8 + l & 1) << 31;
-        if (8 * row + l < left) out[8 * row] = Element<KIND>::narrow(__uint_as_float(__float_as_uint(value) | sign));
+        u32 sign = signs[row / 4] >> row % 4 * 8 + l << 31;
+        restored[row] = Element<KIND>::narrow(__uint_as_float(__float_as_uint(value) | sign));
+    }
+    if (left >= GROUP) {
+        #pragma unroll
+        for (u32 row = 0; row < 8; row++) out[8 * row] = restored[row];
+    } else {
+        #pragma unroll
+        for (u32 row = 0; row < 8; row++)
+            if (8 * row + l < left) out[8 * row] = restored[row];
     }
 }

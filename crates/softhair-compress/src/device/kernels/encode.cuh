@@ -14,6 +14,16 @@ constexpr u32 VARIABLE_BYTES = 3072;
 // Words that the bits of one group may take before they are placed: nine bits a value, where less than nine can occur.
 constexpr u32 GROUP_WORDS = 20;
 
+// What steps are multiples of, in one chunk.
+struct ChunkScale {
+    // Brings the largest magnitude to between 1 and 2.
+    float prescale;
+    float unit;
+    int exponent;
+    // 0 if this chunk cannot be coded here; the processor knows what to do with it.
+    u32 usable;
+};
+
 // What encoding one segment gives beside its bytes. The host does not read it.
 struct SegmentRecord {
     double squared_error[SEGMENT_BLOCKS];
@@ -23,6 +33,9 @@ struct SegmentRecord {
     u32 fixed_bytes;
     u32 variable_bytes;
     u32 refused;
+    // Where its parts go, from the start of the chunk's payload.
+    u32 fixed_at;
+    u32 variable_at;
     u32 unused;
 };
 
@@ -36,27 +49,43 @@ struct ChunkRecord {
     double squared_norm;
 };
 
+// From the bits of the largest magnitude; `fraction` is how many root mean squares a step is.
+__device__ inline ChunkScale scale_of(u32 largest_bits, double fraction) {
+    ChunkScale scale = {1.0f, 1.0f, 0, 0};
+    int biased = (int)(largest_bits >> 23);
+    // Infinite, not a number, or subnormal.
+    if (biased == 255 || (biased == 0 && largest_bits != 0)) return scale;
+    scale.exponent = biased == 0 ? 0 : biased - 127;
+    if (scale.exponent < -80 || scale.exponent > 100) return scale;
+    scale.prescale = power_f32(-scale.exponent);
+    scale.unit = __double2float_rn(__dmul_rn(fraction, power_f64(scale.exponent + 1)));
+    // The smallest step and its inverse must still be exact to the last bit.
+    int smallest = (int)(__float_as_uint(scale.unit) >> 23) - 127;
+    scale.usable = smallest >= -80 && smallest <= 100;
+    return scale;
+}
+
 template <int KIND>
-__device__ void survey(const typename Element<KIND>::Bits *values, u64 elements, u32 *largest_bits) {
+__device__ void survey(const typename Element<KIND>::Bits *values, u32 elements, double fraction, ChunkScale *scales) {
+    typedef typename Element<KIND>::Bits Bits;
     __shared__ u32 partial[SURVEY_THREADS / 32];
-    ChunkSize size(elements, blockIdx.x);
-    const typename Element<KIND>::Bits *chunk = values + (u64)blockIdx.x * CHUNK;
+    const ChunkSize size(elements, blockIdx.x);
+    const Bits *chunk = values + (u64)blockIdx.x * CHUNK;
+    const u32 magnitude = KIND == F32 ? 0x7fffffffu : 0x7fffu;
     u32 largest = 0;
     // Magnitudes are ordered like their bits, in every format.
-    #pragma unroll 8
-    for (u32 i = threadIdx.x; i < size.elements; i += SURVEY_THREADS) {
-        u32 bits = chunk[i] & (KIND == F32 ? 0x7fffffffu : 0x7fffu);
-        largest = bits > largest ? bits : largest;
+    if (size.elements == CHUNK) {
+        #pragma unroll 16
+        for (u32 i = 0; i < CHUNK; i += SURVEY_THREADS) largest = max(largest, chunk[i + threadIdx.x] & magnitude);
+    } else {
+        for (u32 i = threadIdx.x; i < size.elements; i += SURVEY_THREADS) largest = max(largest, chunk[i] & magnitude);
     }
-    for (int apart = 16; apart > 0; apart >>= 1) {
-        u32 other = __shfl_xor_sync(ALL, largest, apart);
-        largest = other > largest ? other : largest;
-    }
+    for (int apart = 16; apart > 0; apart >>= 1) largest = max(largest, __shfl_xor_sync(ALL, largest, apart));
     if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = largest;
     __syncthreads();
     if (threadIdx.x == 0) {
-        for (u32 i = 1; i < SURVEY_THREADS / 32; i++) largest = partial[i] > largest ? partial[i] : largest;
-        largest_bits[blockIdx.x] = __float_as_uint(Element<KIND>::widen((typename Element<KIND>::Bits)largest));
+        for (u32 i = 1; i < SURVEY_THREADS / 32; i++) largest = max(largest, partial[i]);
+        scales[blockIdx.x] = scale_of(__float_as_uint(Element<KIND>::widen((Bits)largest)), fraction);
     }
 }
 
@@ -85,27 +114,38 @@ __device__ inline u32 odd(const u32 *high) {
     return mask;
 }
 
-// Bits in a row, into words that are GROUP_STRIDE apart.
+// Bits in a row, into words that are SEGMENT_GROUPS apart.
 struct BitWriter {
     u32 *words;
     u32 count;
     u32 filled;
-    u64 pending;
+    u32 pending;
 
     __device__ explicit BitWriter(u32 *into) : words(into), count(0), filled(0), pending(0) {}
 
-    // `bits` has nothing above its lowest `many`.
+    // `bits` has nothing above its lowest `many`, of up to 32.
     __device__ void put(u32 bits, u32 many) {
-        pending |= (u64)bits << filled;
+        pending |= bits << filled;
+        u32 over = __funnelshift_l(bits, 0, filled);
         filled += many;
         if (filled >= 32) {
             store();
-            pending >>= 32;
+            pending = over;
             filled -= 32;
         }
     }
+    // The bits of the lower half, then those of the upper.
+    __device__ void put(Bits64 bits, Bits64 many) {
+        u32 low = __popc(many.low), up = __popc(many.up);
+        if (low + up <= 32) {
+            put(bits.low | __funnelshift_lc(0, bits.up, low), low + up);
+        } else {
+            put(bits.low, low);
+            put(bits.up, up);
+        }
+    }
     __device__ void store() {
-        if (count < GROUP_WORDS) words[count * SEGMENT_GROUPS] = (u32)pending;
+        if (count < GROUP_WORDS) words[count * SEGMENT_GROUPS] = pending;
         count++;
     }
     __device__ u32 finish() {
@@ -117,108 +157,136 @@ struct BitWriter {
 };
 
 // The variable part of one group, and the mask of its first threshold.
-__device__ inline u64 variable_part(const u32 *high, Shape shape, BitWriter &bits) {
+__device__ inline Bits64 variable_part(const u32 *high, Shape shape, BitWriter &bits) {
     u32 low[8], up[8];
     #pragma unroll
     for (int j = 0; j < 8; j++) {
         low[j] = high[j];
         up[j] = high[8 + j];
     }
-    u32 passed_low = at_least(low, shape.threshold(1)), passed_up = at_least(up, shape.threshold(1));
-    u64 first = (u64)passed_up << 32 | passed_low;
-    u32 beyond_low = shape.wide == 0 ? ALL : shape.wide == 1 ? passed_low : 0;
-    u32 beyond_up = shape.wide == 0 ? ALL : shape.wide == 1 ? passed_up : 0;
-    for (u32 c = 2; c <= MAX_CLASS && (passed_low | passed_up) != 0; c++) {
-        u32 next_low = at_least(low, shape.threshold(c)), next_up = at_least(up, shape.threshold(c));
-        bits.put(gather_few(next_low, passed_low), __popc(passed_low));
-        bits.put(gather_few(next_up, passed_up), __popc(passed_up));
-        passed_low = next_low;
-        passed_up = next_up;
-        if (c == shape.wide) {
-            beyond_low = next_low;
-            beyond_up = next_up;
-        }
+    Bits64 passed = {at_least(low, shape.threshold(1)), at_least(up, shape.threshold(1))};
+    const Bits64 first = passed;
+    Bits64 narrow = {0, 0};
+    if (shape.wide == 1) narrow = passed;
+    for (u32 c = 2; c <= MAX_CLASS && (passed.low | passed.up) != 0; c++) {
+        Bits64 next = {at_least(low, shape.threshold(c)), at_least(up, shape.threshold(c))};
+        bits.put(gather_few(next, passed), passed);
+        passed = next;
+        if (c == shape.wide) narrow = next;
     }
     if (shape.wide > 0) {
-        bits.put(gather_most(odd(low) & ~beyond_low, ~beyond_low), __popc(~beyond_low));
-        bits.put(gather_most(odd(up) & ~beyond_up, ~beyond_up), __popc(~beyond_up));
+        Bits64 wide = {~narrow.low, ~narrow.up};
+        Bits64 odds = {odd(low) & wide.low, odd(up) & wide.up};
+        bits.put(gather_most(odds, wide), wide);
     }
     return first;
 }
 
+// Blocks of a segment on their way, a number for each.
+struct OfBlocks {
+    float norm[SEGMENT_BLOCKS];
+    float step[SEGMENT_BLOCKS];
+    float inverse[SEGMENT_BLOCKS];
+    float squares[SEGMENT_BLOCKS];
+    float max_error[SEGMENT_BLOCKS];
+    u32 any_bits[SEGMENT_BLOCKS];
+    // Blocks that are not all +0.
+    u32 stored;
+    u32 refused;
+};
+
+// The step of each block, in one warp: lane by lane what would else be done by whole warps.
+__device__ inline void choose_steps(const ChunkSize &size, u32 segment, const ChunkScale &scale, OfBlocks &blocks,
+                                    SegmentRecord &record) {
+    const u32 lane = threadIdx.x, start = segment * SEGMENT + lane * BLOCK;
+    const bool mine = lane < SEGMENT_BLOCKS && start < size.elements;
+    bool stored = false;
+    if (mine) {
+        float norm = blocks.norm[lane];
+        // No sum of squares may still be small numbers, or -0.
+        stored = norm != 0.0f || blocks.any_bits[lane] != 0;
+        u32 present = umin(BLOCK, size.elements - start);
+        float mean_square = present == BLOCK ? __fmul_rn(norm, 1.0f / BLOCK)
+                                             : __double2float_rn(__ddiv_rn((double)norm, (double)present));
+        // The largest value lies below 2, and so does every root mean square: level 8 is code 0.
+        int code = min(max(8 - level(mean_square), 0), ZERO_BLOCK - 1);
+        float step = block_step(scale.unit, code);
+        blocks.step[lane] = step;
+        blocks.inverse[lane] = __fdiv_rn(1.0f, step);
+        record.codes[lane] = stored ? (u8)code : ZERO_BLOCK;
+    }
+    u32 all_stored = __ballot_sync(ALL, stored);
+    if (lane == 0) blocks.stored = all_stored;
+}
+
 template <int KIND>
-__device__ void encode(const typename Element<KIND>::Bits *values, u64 elements, const u32 *largest_bits,
-                       double fraction, Shape shape, u8 *slots, u32 slot_bytes, SegmentRecord *records) {
+__device__ void encode(const typename Element<KIND>::Bits *values, u32 elements, const ChunkScale *scales, Shape shape,
+                       u8 *slots, u32 slot_bytes, SegmentRecord *records) {
     __shared__ __align__(16) u8 high[SEGMENT_BLOCKS][ROWS][32];
     __shared__ u32 group_words[GROUP_WORDS * SEGMENT_GROUPS];
     __shared__ u32 variable[VARIABLE_BYTES / 4];
     __shared__ u32 group_bits[SEGMENT_GROUPS];
-    __shared__ u32 nonzero[SEGMENT_BLOCKS];
-    __shared__ u32 refused;
+    __shared__ OfBlocks blocks;
 
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const u32 chunk = blockIdx.x / CHUNK_SEGMENTS, segment = blockIdx.x % CHUNK_SEGMENTS;
     const ChunkSize size(elements, chunk);
     if (segment >= size.segments) return;
     SegmentRecord &record = records[blockIdx.x];
-    const Scale scale(largest_bits[chunk], fraction);
+    const ChunkScale scale = scales[chunk];
     if (!scale.usable) {
         if (threadIdx.x == 0) record.refused = 1;
         return;
     }
     const u32 start = segment * SEGMENT + warp * BLOCK;
     const u32 present = start < size.elements ? umin(BLOCK, size.elements - start) : 0;
-    const typename Element<KIND>::Bits *block = values + (u64)chunk * CHUNK + start;
+    const typename Element<KIND>::Bits *block = values + ((u64)chunk * CHUNK + start);
 
-    if (threadIdx.x == 0) refused = 0;
+    if (threadIdx.x == 0) blocks.refused = 0;
     for (u32 i = threadIdx.x; i < VARIABLE_BYTES / 4; i += ENCODE_THREADS) variable[i] = 0;
 
     // Value 32·row + lane of the block; absent ones are +0.
     float value[ROWS];
-    u32 any_bits = 0;
-    #pragma unroll
-    for (u32 row = 0; row < ROWS; row++) {
-        u32 i = 32 * row + lane;
-        value[row] = i < present ? Element<KIND>::widen(block[i]) : 0.0f;
-        any_bits |= __float_as_uint(value[row]);
+    if (present == BLOCK) {
+        #pragma unroll
+        for (u32 row = 0; row < ROWS; row++) value[row] = Element<KIND>::widen(block[32 * row + lane]);
+    } else {
+        #pragma unroll
+        for (u32 row = 0; row < ROWS; row++)
+            value[row] = 32 * row + lane < present ? Element<KIND>::widen(block[32 * row + lane]) : 0.0f;
     }
-    const float prescale = power_f32(-scale.exponent);
+    u32 any_bits = 0;
     float norm = 0.0f;
     #pragma unroll
     for (u32 row = 0; row < ROWS; row++) {
-        float scaled = __fmul_rn(value[row], prescale);
+        float scaled = __fmul_rn(value[row], scale.prescale);
         norm = __fadd_rn(norm, __fmul_rn(scaled, scaled));
+        any_bits |= __float_as_uint(value[row]);
     }
     norm = fold(norm);
-    const bool is_zero = norm == 0.0f && !__any_sync(ALL, any_bits != 0);
-    if (lane == 0) nonzero[warp] = !is_zero && present > 0;
+    any_bits = __any_sync(ALL, any_bits != 0);
+    if (lane == 0) {
+        blocks.norm[warp] = norm;
+        blocks.any_bits[warp] = any_bits;
+    }
+    __syncthreads();
+    if (warp == 0) choose_steps(size, segment, scale, blocks, record);
     __syncthreads();
 
-    u32 nonzero_blocks = __ballot_sync(ALL, lane < SEGMENT_BLOCKS && nonzero[lane % SEGMENT_BLOCKS] != 0);
+    const u32 stored = blocks.stored;
     const u32 groups = (present + GROUP - 1) / GROUP;
     u8 *slot = slots + (u64)blockIdx.x * slot_bytes;
     // Only the last block of a chunk has fewer groups, and nothing follows it.
-    u8 *fixed = slot + __popc(nonzero_blocks & (1u << warp) - 1) * GROUPS * shape.fixed_bytes();
+    u8 *fixed = slot + __popc(stored & (1u << warp) - 1) * GROUPS * shape.fixed_bytes();
 
-    if (is_zero) {
-        if (lane == 0) {
-            record.codes[warp] = ZERO_BLOCK;
-            record.squared_error[warp] = record.squared_norm[warp] = record.max_error[warp] = 0.0;
-        }
-    } else {
-        float mean_square = present == BLOCK ? __fmul_rn(norm, 1.0f / BLOCK)
-                                             : __double2float_rn(__ddiv_rn((double)norm, (double)present));
-        // The largest value lies below 2, and so does every root mean square: level 8 is code 0.
-        int above = 8 - level(mean_square);
-        u32 code = above < 0 ? 0 : above > 254 ? 254 : above;
-        float step = block_step(scale.unit, code);
-        float inverse = __fdiv_rn(1.0f, step);
+    if (stored >> warp & 1) {
+        const float step = blocks.step[warp], inverse = blocks.inverse[warp];
         // Beyond its classes, or beyond what is rounded exactly below, a value is the processor's business.
-        float limit = (float)umin(((MAX_CLASS + shape.wide) << shape.low_bits) - 1, 4194303);
-
+        const float limit = (float)umin(((MAX_CLASS + shape.wide) << shape.low_bits) - 1, 4194303) + 0.5f;
         u32 magnitude[ROWS], signs = 0;
         float largest = 0.0f, max_error = 0.0f, squares = 0.0f;
         double wide_max = 0.0, wide_squares = 0.0, wide_norm = 0.0;
+        u8 *of_lane = &high[warp][0][lane % 8 * 4 + lane / 8];
         #pragma unroll
         for (u32 row = 0; row < ROWS; row++) {
             // Adding 1.5·2^23 rounds to a whole number, ties to even, and leaves it in the low bits.
@@ -243,18 +311,15 @@ __device__ void encode(const typename Element<KIND>::Bits *values, u64 elements,
             }
             u32 negative = __ballot_sync(ALL, (int)__float_as_uint(value[row]) < 0);
             if (lane == row) signs = negative;
-            u32 part = umin(magnitude[row] >> shape.low_bits, MAX_CLASS + 2);
-            high[warp][row][lane % 8 * 4 + lane / 8] = (u8)(0x80 | part);
+            of_lane[32 * row] = (u8)(0x80 | magnitude[row] >> shape.low_bits);
         }
-        if (__any_sync(ALL, !(largest < limit + 0.5f)) && lane == 0) atomicOr(&refused, 1);
+        if (__any_sync(ALL, !(largest < limit)) && lane == 0) atomicOr(&blocks.refused, 1);
         if (KIND == F32) {
             squares = fold(squares);
             max_error = fold_max(max_error);
             if (lane == 0) {
-                double unscale = power_f64(scale.exponent);
-                record.max_error[warp] = max_error;
-                record.squared_error[warp] = __dmul_rn(__dmul_rn(squares, step), step);
-                record.squared_norm[warp] = __dmul_rn(__dmul_rn(norm, unscale), unscale);
+                blocks.squares[warp] = squares;
+                blocks.max_error[warp] = max_error;
             }
         } else {
             wide_squares = fold(wide_squares);
@@ -266,7 +331,6 @@ __device__ void encode(const typename Element<KIND>::Bits *values, u64 elements,
                 record.squared_norm[warp] = wide_norm;
             }
         }
-        if (lane == 0) record.codes[warp] = (u8)code;
 
         // Signs: lane `row` has the half mask of group row / 2.
         if (lane < 2 * groups) *(u32 *)(fixed + lane / 2 * shape.fixed_bytes() + lane % 2 * 4) = signs;
@@ -308,16 +372,31 @@ __device__ void encode(const typename Element<KIND>::Bits *values, u64 elements,
     if (threadIdx.x < SEGMENT_GROUPS) {
         u32 of_block = threadIdx.x / GROUPS, group = threadIdx.x % GROUPS;
         u32 first = segment * SEGMENT + threadIdx.x * GROUP;
-        if (first < size.elements && nonzero[of_block]) {
+        if (first < size.elements && stored >> of_block & 1) {
             BitWriter writer(group_words + threadIdx.x);
-            u64 passed = variable_part((const u32 *)high[of_block][2 * group], shape, writer);
+            Bits64 passed = variable_part((const u32 *)high[of_block][2 * group], shape, writer);
             bits = writer.finish();
-            if (writer.overflowed()) atomicOr(&refused, 1);
-            u32 before = __popc(nonzero_blocks & (1u << of_block) - 1);
-            u8 *end = slot + (before * GROUPS + group + 1) * shape.fixed_bytes();
-            *(u64 *)(end - 8) = passed;
+            if (writer.overflowed()) atomicOr(&blocks.refused, 1);
+            u32 before = __popc(stored & (1u << of_block) - 1);
+            u32 *end = (u32 *)(slot + (before * GROUPS + group + 1) * shape.fixed_bytes());
+            end[-2] = passed.low;
+            end[-1] = passed.up;
         }
         group_bits[threadIdx.x] = bits;
+    } else if (KIND == F32 && warp == 2 && lane < SEGMENT_BLOCKS) {
+        // Meanwhile another warp writes down the errors.
+        double max_error = 0.0, squared_error = 0.0, squared_norm = 0.0;
+        if (stored >> lane & 1) {
+            double unscale = power_f64(scale.exponent), step = blocks.step[lane];
+            max_error = blocks.max_error[lane];
+            squared_error = __dmul_rn(__dmul_rn(blocks.squares[lane], step), step);
+            squared_norm = __dmul_rn(__dmul_rn(blocks.norm[lane], unscale), unscale);
+        }
+        record.max_error[lane] = max_error;
+        record.squared_error[lane] = squared_error;
+        record.squared_norm[lane] = squared_norm;
+    } else if (KIND != F32 && warp == 2 && lane < SEGMENT_BLOCKS && !(stored >> lane & 1)) {
+        record.max_error[lane] = record.squared_error[lane] = record.squared_norm[lane] = 0.0;
     }
     __syncthreads();
 
@@ -332,26 +411,26 @@ __device__ void encode(const typename Element<KIND>::Bits *values, u64 elements,
         group_bits[2 * lane + 1] = sum - pair + mine;
         if (lane == 31) {
             u32 present_blocks = umin(SEGMENT_BLOCKS, size.blocks - segment * SEGMENT_BLOCKS);
-            u32 stored = __popc(nonzero_blocks) * GROUPS;
+            u32 stored_groups = __popc(stored) * GROUPS;
             // The last block of the chunk, if it is short.
             u32 tail = size.elements % BLOCK;
-            bool short_block = tail != 0 && segment + 1 == size.segments && (nonzero_blocks >> present_blocks - 1 & 1);
-            if (short_block) stored -= GROUPS - (tail + GROUP - 1) / GROUP;
-            record.fixed_bytes = stored * shape.fixed_bytes();
-            record.variable_bytes = (sum + 7) / 8;
+            bool short_block = tail != 0 && segment + 1 == size.segments && (stored >> present_blocks - 1 & 1);
+            if (short_block) stored_groups -= GROUPS - (tail + GROUP - 1) / GROUP;
             bool too_long = sum > 8 * VARIABLE_BYTES;
-            record.refused = refused | too_long;
-            if (too_long) atomicOr(&refused, 1);
+            if (too_long) atomicOr(&blocks.refused, 1);
+            record.fixed_bytes = stored_groups * shape.fixed_bytes();
+            record.variable_bytes = (sum + 7) / 8;
+            record.refused = blocks.refused;
         }
     }
     __syncthreads();
-    if (refused) return;
+    if (blocks.refused) return;
     if (threadIdx.x < SEGMENT_GROUPS) {
         u32 at = group_bits[threadIdx.x];
         for (u32 i = 0; 32 * i < bits; i++, at += 32) {
             u32 word = group_words[i * SEGMENT_GROUPS + threadIdx.x];
             atomicOr(&variable[at / 32], word << at % 32);
-            u32 spilled = at % 32 == 0 ? 0 : word >> 32 - at % 32;
+            u32 spilled = __funnelshift_l(word, 0, at);
             if (spilled != 0) atomicOr(&variable[at / 32 + 1], spilled);
         }
     }
@@ -360,19 +439,36 @@ __device__ void encode(const typename Element<KIND>::Bits *values, u64 elements,
     for (u32 i = threadIdx.x; 4 * i < record.variable_bytes; i += ENCODE_THREADS) variable_slot[i] = variable[i];
 }
 
-// Adds in the order of the blocks, as the processor does: one warp, all lanes the same.
-__device__ inline void total(u64 elements, const SegmentRecord *records, ChunkRecord *chunks) {
+// Adds in the order of the blocks, as the processor does, and finds where each segment goes: one warp, all lanes the same.
+__device__ inline void total(u32 elements, SegmentRecord *records, ChunkRecord *chunks) {
     const u32 lane = threadIdx.x;
     const ChunkSize size(elements, blockIdx.x);
+    SegmentRecord *of_chunk = records + blockIdx.x * CHUNK_SEGMENTS;
     double squared_error = 0.0, squared_norm = 0.0, max_error = 0.0;
-    u32 bytes = HEADER_BYTES + size.blocks + 2 * size.segments;
-    u32 refused = 0;
-    for (u32 segment = 0; segment < size.segments; segment++) {
-        const SegmentRecord &record = records[blockIdx.x * CHUNK_SEGMENTS + segment];
-        if (record.refused) {
-            refused = 1;
-            break;
+    // Lane by lane: the segments before this one, and all of them.
+    bool there = lane < size.segments;
+    bool refused = __any_sync(ALL, there && of_chunk[there ? lane : 0].refused);
+    u32 fixed = 0, variable = 0;
+    if (there && !refused) {
+        fixed = of_chunk[lane].fixed_bytes;
+        variable = of_chunk[lane].variable_bytes;
+    }
+    u32 fixed_sum = fixed, variable_sum = variable;
+    for (u32 apart = 1; apart < 32; apart <<= 1) {
+        u32 fixed_before = __shfl_up_sync(ALL, fixed_sum, apart), variable_before = __shfl_up_sync(ALL, variable_sum, apart);
+        if (lane >= apart) {
+            fixed_sum += fixed_before;
+            variable_sum += variable_before;
         }
+    }
+    u32 all_fixed = __shfl_sync(ALL, fixed_sum, 31), all_variable = __shfl_sync(ALL, variable_sum, 31);
+    u32 fixed_start = HEADER_BYTES + size.blocks + 2 * size.segments;
+    if (there && !refused) {
+        of_chunk[lane].fixed_at = fixed_start + fixed_sum - fixed;
+        of_chunk[lane].variable_at = fixed_start + all_fixed + variable_sum - variable;
+    }
+    for (u32 segment = 0; segment < size.segments && !refused; segment++) {
+        const SegmentRecord &record = of_chunk[segment];
         u32 blocks = umin(SEGMENT_BLOCKS, size.blocks - segment * SEGMENT_BLOCKS);
         bool mine = lane < blocks;
         double error = mine ? record.squared_error[lane] : 0.0;
@@ -381,13 +477,13 @@ __device__ inline void total(u64 elements, const SegmentRecord *records, ChunkRe
         for (u32 block = 0; block < blocks; block++) {
             squared_error = __dadd_rn(squared_error, __shfl_sync(ALL, error, block));
             squared_norm = __dadd_rn(squared_norm, __shfl_sync(ALL, norm, block));
-            max_error = fmax(max_error, __shfl_sync(ALL, largest, block));
         }
-        bytes += record.fixed_bytes + record.variable_bytes;
+        max_error = fmax(max_error, largest);
     }
+    for (int apart = 16; apart > 0; apart >>= 1) max_error = fmax(max_error, __shfl_xor_sync(ALL, max_error, apart));
     if (lane == 0) {
         ChunkRecord &chunk = chunks[blockIdx.x];
-        chunk.payload_bytes = refused ? 0 : bytes;
+        chunk.payload_bytes = refused ? 0 : fixed_start + all_fixed + all_variable;
         chunk.unused = 0;
         chunk.max_error = max_error;
         chunk.squared_error = squared_error;
@@ -409,49 +505,32 @@ __device__ inline void copy(u8 *to, const u8 *from, u32 bytes) {
     if (threadIdx.x < bytes - done) to[done + threadIdx.x] = from[done + threadIdx.x];
 }
 
-// The sum of one number of each thread of a block, for all of them. `shared` has room for one number of each warp.
-__device__ inline u32 sum_of_block(u32 mine, u32 *shared) {
-    for (int apart = 16; apart > 0; apart >>= 1) mine += __shfl_xor_sync(ALL, mine, apart);
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = mine;
-    __syncthreads();
-    u32 sum = 0;
-    for (u32 i = 0; i < blockDim.x / 32; i++) sum += shared[i];
-    return sum;
-}
-
-__device__ inline void gather(u64 elements, const u32 *largest_bits, double fraction, Shape shape, const u8 *slots,
-                              u32 slot_bytes, const SegmentRecord *records, const ChunkRecord *chunks, u8 *packed) {
-    __shared__ u32 partial[GATHER_THREADS / 32];
+__device__ inline void gather(u32 elements, const ChunkScale *scales, Shape shape, const u8 *slots, u32 slot_bytes,
+                              const SegmentRecord *records, const ChunkRecord *chunks, u8 *packed) {
+    __shared__ u32 chunks_before;
     const u32 chunk = blockIdx.x / CHUNK_SEGMENTS, segment = blockIdx.x % CHUNK_SEGMENTS;
     const ChunkSize size(elements, chunk);
     const u32 payload_bytes = chunks[chunk].payload_bytes;
     if (segment >= size.segments || payload_bytes == 0) return;
-    u32 chunks_before = 0;
-    for (u32 i = threadIdx.x; i < chunk; i += GATHER_THREADS) {
-        u32 bytes = chunks[i].payload_bytes;
-        chunks_before += bytes == 0 ? 0 : CHUNK_HEADER_BYTES + bytes;
-    }
-    u8 *frame = packed + sum_of_block(chunks_before, partial);
-
-    const SegmentRecord *of_chunk = records + chunk * CHUNK_SEGMENTS;
-    u32 all_fixed = 0, fixed_before = 0, variable_before = 0;
-    for (u32 i = 0; i < size.segments; i++) {
-        all_fixed += of_chunk[i].fixed_bytes;
-        if (i < segment) {
-            fixed_before += of_chunk[i].fixed_bytes;
-            variable_before += of_chunk[i].variable_bytes;
+    if (threadIdx.x < 32) {
+        u32 before = 0;
+        for (u32 i = threadIdx.x; i < chunk; i += 32) {
+            u32 bytes = chunks[i].payload_bytes;
+            before += bytes == 0 ? 0 : CHUNK_HEADER_BYTES + bytes;
         }
+        for (int apart = 16; apart > 0; apart >>= 1) before += __shfl_xor_sync(ALL, before, apart);
+        if (threadIdx.x == 0) chunks_before = before;
     }
+    __syncthreads();
+    u8 *frame = packed + chunks_before;
     u8 *payload = frame + CHUNK_HEADER_BYTES;
     u8 *codes = payload + HEADER_BYTES, *lengths = codes + size.blocks;
-    u8 *fixed = lengths + 2 * size.segments, *variable = fixed + all_fixed;
-    const SegmentRecord &record = of_chunk[segment];
+    const SegmentRecord &record = records[blockIdx.x];
     if (threadIdx.x < umin(SEGMENT_BLOCKS, size.blocks - segment * SEGMENT_BLOCKS))
         codes[segment * SEGMENT_BLOCKS + threadIdx.x] = record.codes[threadIdx.x];
     if (threadIdx.x < 2) lengths[2 * segment + threadIdx.x] = (u8)(record.variable_bytes >> 8 * threadIdx.x);
     if (segment == 0) {
-        u64 unit = (u64)__double_as_longlong((double)Scale(largest_bits[chunk], fraction).unit);
+        u64 unit = (u64)__double_as_longlong((double)scales[chunk].unit);
         u32 i = threadIdx.x;
         if (i < 4) frame[i] = i == 0 ? FAMILY_GRAIN : 0;
         else if (i < 8) frame[i] = (u8)(payload_bytes >> 8 * (i - 4));
@@ -460,6 +539,6 @@ __device__ inline void gather(u64 elements, const u32 *largest_bits, double frac
         else if (i < 24) frame[i] = (u8)(unit >> 8 * (i - 16));
     }
     const u8 *slot = slots + (u64)blockIdx.x * slot_bytes;
-    copy(fixed + fixed_before, slot, record.fixed_bytes);
-    copy(variable + variable_before, slot + SEGMENT_GROUPS * shape.fixed_bytes(), record.variable_bytes);
+    copy(payload + record.fixed_at, slot, record.fixed_bytes);
+    copy(payload + record.variable_at, slot + SEGMENT_GROUPS * shape.fixed_bytes(), record.variable_bytes);
 }

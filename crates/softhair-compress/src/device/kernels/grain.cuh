@@ -86,36 +86,16 @@ template <> struct Element<BF16> {
     }
 };
 
-// How many elements, blocks and segments a chunk has, counted from the first of a window.
+// How many elements, blocks and segments a chunk of a window has.
 struct ChunkSize {
     u32 elements;
     u32 blocks;
     u32 segments;
 
-    __device__ ChunkSize(u64 window_elements, u32 chunk) {
-        u64 left = window_elements - (u64)chunk * CHUNK;
-        elements = left < CHUNK ? (u32)left : CHUNK;
+    __device__ ChunkSize(u32 window_elements, u32 chunk) {
+        elements = umin(window_elements - chunk * CHUNK, CHUNK);
         blocks = (elements + BLOCK - 1) / BLOCK;
         segments = (blocks + SEGMENT_BLOCKS - 1) / SEGMENT_BLOCKS;
-    }
-};
-
-// What steps are multiples of, in one chunk, from its largest magnitude.
-struct Scale {
-    int exponent;
-    float unit;
-    // Whether this chunk can be coded here; the processor knows what to do with all others.
-    bool usable;
-
-    // `fraction`: root mean squares of a step.
-    __device__ Scale(u32 largest_bits, double fraction) : exponent(0), unit(1.0f), usable(false) {
-        int biased = (int)(largest_bits >> 23);
-        if (biased == 255 || (biased == 0 && largest_bits != 0)) return;
-        exponent = biased == 0 ? 0 : biased - 127;
-        if (exponent < -80 || exponent > 100) return;
-        unit = __double2float_rn(__dmul_rn(fraction, power_f64(exponent + 1)));
-        int smallest = (int)(__float_as_uint(unit) >> 23) - 127;
-        usable = smallest >= -80 && smallest <= 100;
     }
 };
 
@@ -143,38 +123,70 @@ __device__ inline float fold_max(float largest) {
     return largest;
 }
 
-// The bits of `value` at the set positions of `mask`, moved together at the low end. `value` has no other bits.
-// Goes once round for each bit of `value`: good where it has few.
-__device__ inline u32 gather_few(u32 value, u32 mask) {
-    u32 gathered = 0;
-    while (value != 0) {
-        u32 lowest = value & -value;
-        gathered |= 1u << __popc(mask & (lowest - 1));
-        value ^= lowest;
+// A mask of 64 values.
+struct Bits64 {
+    u32 low;
+    u32 up;
+};
+
+__device__ inline u32 ones(Bits64 bits) { return __popc(bits.low) + __popc(bits.up); }
+
+// The bits of `value` at the set positions of `mask`, moved together at the low end of each half. `value` has no other bits.
+// Goes once round for each bit of `value`, in both halves at once: good where it has few.
+__device__ inline Bits64 gather_few(Bits64 value, Bits64 mask) {
+    Bits64 gathered = {0, 0};
+    while ((value.low | value.up) != 0) {
+        // Of no bit at all the lowest is 0, and what is below it all: a shift by 32, which leaves nothing.
+        u32 low = value.low & -value.low, up = value.up & -value.up;
+        gathered.low |= __funnelshift_lc(0, low != 0, __popc(mask.low & low - 1));
+        gathered.up |= __funnelshift_lc(0, up != 0, __popc(mask.up & up - 1));
+        value.low ^= low;
+        value.up ^= up;
     }
     return gathered;
 }
 
 // The same, once round for each bit that is not in `mask`: good where it has most.
-__device__ inline u32 gather_most(u32 value, u32 mask) {
-    u32 gaps = ~mask;
-    while (gaps != 0) {
-        u32 highest = 31 - __clz((int)gaps);
-        u32 below = (1u << highest) - 1;
-        value = (value & below) | (value >> 1 & ~below);
-        gaps ^= 1u << highest;
+__device__ inline Bits64 gather_most(Bits64 value, Bits64 mask) {
+    Bits64 gaps = {~mask.low, ~mask.up};
+    while ((gaps.low | gaps.up) != 0) {
+        // What lies above the lowest gap moves over it, and the other gaps with it. Without a gap nothing moves.
+        u32 low = gaps.low & -gaps.low, up = gaps.up & -gaps.up;
+        u32 below_low = low - 1, below_up = up - 1;
+        value.low = value.low & below_low | value.low >> 1 & ~below_low;
+        value.up = value.up & below_up | value.up >> 1 & ~below_up;
+        gaps.low = (gaps.low ^ low) >> (low != 0);
+        gaps.up = (gaps.up ^ up) >> (up != 0);
     }
     return value;
 }
 
-// The low bits of `value` moved apart to the set positions of `mask`.
-__device__ inline u32 scatter(u32 value, u32 mask) {
-    u32 scattered = 0;
-    while (mask != 0) {
-        u32 lowest = mask & -mask;
-        if (value & 1) scattered |= lowest;
-        value >>= 1;
-        mask ^= lowest;
+// The low bits of each half of `value` moved apart to the set positions of `mask`. Once round for each of those.
+__device__ inline Bits64 scatter_few(Bits64 value, Bits64 mask) {
+    Bits64 scattered = {0, 0};
+    while ((mask.low | mask.up) != 0) {
+        u32 low = mask.low & -mask.low, up = mask.up & -mask.up;
+        if (value.low & 1) scattered.low |= low;
+        if (value.up & 1) scattered.up |= up;
+        value.low >>= 1;
+        value.up >>= 1;
+        mask.low ^= low;
+        mask.up ^= up;
     }
     return scattered;
+}
+
+// The same, once round for each bit that is not in `mask`.
+__device__ inline Bits64 scatter_most(Bits64 value, Bits64 mask) {
+    Bits64 gaps = {~mask.low, ~mask.up};
+    while ((gaps.low | gaps.up) != 0) {
+        u32 low = gaps.low & -gaps.low, up = gaps.up & -gaps.up;
+        // Below the lowest gap everything is in place. Without a gap, that is everything.
+        u32 below_low = low - 1, below_up = up - 1;
+        value.low = value.low & below_low | (value.low & ~below_low) << 1;
+        value.up = value.up & below_up | (value.up & ~below_up) << 1;
+        gaps.low ^= low;
+        gaps.up ^= up;
+    }
+    return value;
 }

@@ -5,15 +5,14 @@
 
 #define FOR_TYPE(name, KIND)                                                                                              \
     extern "C" __global__ void __launch_bounds__(SURVEY_THREADS)                                                          \
-        grain_survey_##name(u64 values, u64 elements, u64 largest) {                                                      \
-        survey<KIND>((const Element<KIND>::Bits *)values, elements, (u32 *)largest);                                      \
+        grain_survey_##name(u64 values, u64 elements, u64 fraction, u64 scales) {                                         \
+        survey<KIND>((const Element<KIND>::Bits *)values, (u32)elements, __longlong_as_double((long long)fraction),       \
+                     (ChunkScale *)scales);                                                                               \
     }                                                                                                                     \
     extern "C" __global__ void __launch_bounds__(ENCODE_THREADS)                                                          \
-        grain_encode_##name(u64 values, u64 elements, u64 largest, u64 fraction, u64 shape, u64 slots, u64 slot_bytes,    \
-                            u64 records) {                                                                                \
-        encode<KIND>((const Element<KIND>::Bits *)values, elements, (const u32 *)largest,                                 \
-                     __longlong_as_double((long long)fraction), Shape((u32)shape), (u8 *)slots, (u32)slot_bytes,          \
-                     (SegmentRecord *)records);                                                                           \
+        grain_encode_##name(u64 values, u64 elements, u64 scales, u64 shape, u64 slots, u64 slot_bytes, u64 records) {    \
+        encode<KIND>((const Element<KIND>::Bits *)values, (u32)elements, (const ChunkScale *)scales, Shape((u32)shape),   \
+                     (u8 *)slots, (u32)slot_bytes, (SegmentRecord *)records);                                             \
     }                                                                                                                     \
     extern "C" __global__ void __launch_bounds__(RESTORE_THREADS)                                                         \
         grain_restore_##name(u64 sent, u64 chunks, u64 segments, u64 positions, u64 damaged, u64 values) {                \
@@ -26,14 +25,13 @@ FOR_TYPE(f16, F16)
 FOR_TYPE(bf16, BF16)
 
 extern "C" __global__ void __launch_bounds__(32) grain_total(u64 elements, u64 records, u64 chunks) {
-    total(elements, (const SegmentRecord *)records, (ChunkRecord *)chunks);
+    total((u32)elements, (SegmentRecord *)records, (ChunkRecord *)chunks);
 }
 
 extern "C" __global__ void __launch_bounds__(GATHER_THREADS)
-    grain_gather(u64 elements, u64 largest, u64 fraction, u64 shape, u64 slots, u64 slot_bytes, u64 records, u64 chunks,
-                 u64 packed) {
-    gather(elements, (const u32 *)largest, __longlong_as_double((long long)fraction), Shape((u32)shape), (const u8 *)slots,
-           (u32)slot_bytes, (const SegmentRecord *)records, (const ChunkRecord *)chunks, (u8 *)packed);
+    grain_gather(u64 elements, u64 scales, u64 shape, u64 slots, u64 slot_bytes, u64 records, u64 chunks, u64 packed) {
+    gather((u32)elements, (const ChunkScale *)scales, Shape((u32)shape), (const u8 *)slots, (u32)slot_bytes,
+           (const SegmentRecord *)records, (const ChunkRecord *)chunks, (u8 *)packed);
 }
 
 extern "C" __global__ void __launch_bounds__(INDEX_THREADS)
