@@ -4,6 +4,7 @@
 //! `cargo run --release -p softhair-compress --example kernel_cost`
 
 #[path = "../tests/emulated/mod.rs"]
+#[allow(dead_code, reason = "tests need more of it")]
 mod emulated;
 
 use std::io::Cursor;

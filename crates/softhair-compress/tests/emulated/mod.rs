@@ -54,7 +54,6 @@ impl EmulatedCard {
     }
 
     /// Makes every operation fail after so many.
-    #[allow(dead_code, reason = "not every test needs it")]
     pub(crate) fn fail_after(&mut self, operations: usize) {
         self.left = Some(operations);
     }
