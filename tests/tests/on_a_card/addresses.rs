@@ -45,11 +45,15 @@ fn an_address_stays_while_its_memory_is_somebody_else_s() {
         if stand_in::is_here() {
             assert_eq!(given, taken);
         }
-        anchored.iter().for_each(|held| ends(&*gpu, held, None));
+        for held in &anchored {
+            ends(&*gpu, held, None);
+        }
 
         // Others come and go, and one stays.
         let others: Vec<_> = sizes().into_iter().map(|bytes| gpu.allocate(0, bytes).unwrap()).collect();
-        others.iter().for_each(|held| ends(&*gpu, held, Some(0xff)));
+        for held in &others {
+            ends(&*gpu, held, Some(0xff));
+        }
         let mut others = others.into_iter();
         let stays = others.next().unwrap();
         others.for_each(|held| assert!(gpu.free(held).is_ok()));

@@ -182,7 +182,7 @@ fn what_is_idle_makes_room_on_a_card_that_others_have_filled() {
                     assert_eq!(gpu.free(tensor.allocation).unwrap(), bytes, "{minutes}");
                 }
             }
-            other => panic!("{other:?}"),
+            Taken::Unknown => panic!("{id:?} was forgotten"),
         }
     }
     check_nothing_leaked(&*gpu, before);

@@ -44,7 +44,9 @@ fn queues_of_several_threads_do_not_disturb_each_other() {
     };
     std::thread::scope(|scope| {
         let started: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || one(thread))).collect();
-        started.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in started {
+            thread.join().unwrap();
+        }
     });
     check_nothing_leaked(gpu, before);
 }
@@ -79,7 +81,9 @@ fn several_threads_consolidate_with_one_consolidator() {
     };
     std::thread::scope(|scope| {
         let started: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || one(thread))).collect();
-        started.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in started {
+            thread.join().unwrap();
+        }
     });
     assert_eq!(consolidator.notices(), []);
     check_nothing_leaked(gpu, before);
