@@ -1,4 +1,5 @@
 //! A card whose kernels run in an emulator.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::collections::BTreeMap;
 
