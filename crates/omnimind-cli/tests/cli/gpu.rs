@@ -1,6 +1,8 @@
 //! `gpu` and `place` as they are met: once, as lines, watched, and asked for what they cannot do.
 
 use std::io::{BufRead, BufReader};
+#[cfg(unix)]
+use std::io::{Read, Write};
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -97,4 +99,87 @@ fn work_is_placed_on_the_emptier_of_two_cards_and_watching_them_makes_a_forecast
         "{watched}"
     );
     assert_eq!((&card["growth"]["pid"], &watched["inputs"]["watched_seconds"]), (&4242.into(), &1.2.into()));
+}
+
+/// A terminal of 80 by 24 with the live view on it.
+#[cfg(unix)]
+struct Watched {
+    screen: std::fs::File,
+    view: std::process::Child,
+}
+
+#[cfg(unix)]
+impl Watched {
+    fn new(sandbox: &Sandbox) -> Self {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&screen).unwrap();
+        unlockpt(&screen).unwrap();
+        let name = ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
+        let terminal = std::fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+        let size = rustix::termios::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&terminal, size).unwrap();
+        let same = || Stdio::from(terminal.try_clone().unwrap());
+        let mut command = sandbox.command();
+        command.args(["gpu", "--watch", "--simulated"]).stdin(same()).stdout(same()).stderr(same());
+        Self { view: command.spawn().unwrap(), screen: screen.into() }
+    }
+
+    /// Reads on until this appears.
+    fn until(&mut self, words: &str) -> String {
+        let (mut seen, mut more) = (Vec::new(), [0; 4096]);
+        loop {
+            let count = self.screen.read(&mut more).unwrap();
+            seen.extend_from_slice(&more[..count]);
+            let text = String::from_utf8_lossy(&seen);
+            assert!(seen.len() < 1 << 16, "{words} does not come: {text}");
+            if text.contains(words) {
+                return text.into_owned();
+            }
+        }
+    }
+}
+
+/// What gives a terminal back its old contents.
+#[cfg(unix)]
+const LEAVES: &str = "\x1b[?1049l";
+
+#[test]
+#[cfg(unix)]
+fn the_live_view_is_drawn_and_gives_the_terminal_back_when_it_is_ended() {
+    let sandbox = Sandbox::new();
+    let mut watched = Watched::new(&sandbox);
+    watched.until("q quit");
+    watched.screen.write_all(b"\x1b[C").unwrap();
+    // Only what changes is drawn again: a word that has no letter in its old place.
+    watched.until("jupyter-lab");
+    watched.screen.write_all(b"q").unwrap();
+    watched.until(LEAVES);
+    assert!(watched.view.wait().unwrap().success());
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_ends_the_live_view_and_still_gives_the_terminal_back() {
+    use std::os::unix::process::ExitStatusExt;
+    let sandbox = Sandbox::new();
+    let mut watched = Watched::new(&sandbox);
+    watched.until("q quit");
+    let pid = rustix::process::Pid::from_child(&watched.view);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    watched.until(LEAVES);
+    assert_eq!(watched.view.wait().unwrap().signal(), Some(15));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_live_view_whose_terminal_is_gone_ends_by_the_signal_that_says_so() {
+    use std::os::unix::process::ExitStatusExt;
+    let sandbox = Sandbox::new();
+    let mut watched = Watched::new(&sandbox);
+    watched.until("q quit");
+    let pid = rustix::process::Pid::from_child(&watched.view);
+    drop(watched.screen);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    assert_eq!(watched.view.wait().unwrap().signal(), Some(1));
 }
