@@ -223,6 +223,47 @@ proptest! {
     }
 }
 
+/// Puts the right checksum over a frame that was changed.
+fn seal(frame: &mut [u8]) {
+    let header_bytes = 96 + 8 * usize::from(frame[13]);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&frame[header_bytes..]).update(&frame[..64]).update(&frame[96..header_bytes]);
+    frame[64..96].copy_from_slice(hasher.finalize().as_bytes());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_frame_made_to_deceive_is_restored_or_refused_as_by_the_processor(
+        dtype in prop::sample::select(vec![DType::F32, DType::F16, DType::BF16]),
+        kind in prop::sample::select(vec![Kind::Normal, Kind::Sparse, Kind::Uneven]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..4),
+        near_the_front: bool,
+        seed: u64,
+    ) {
+        let bytes = tensor(dtype, kind, 6_000, seed);
+        let view = TensorView::new(dtype, &[3, 2_000], &bytes).unwrap();
+        let frame = Codec::new().compress(view, Policy::Default).unwrap();
+        let header_bytes = frame.header().header_bytes();
+        let mut frame = frame.into_bytes();
+        for (at, flip) in changes {
+            // Headers, codes and lengths are the first 60 bytes.
+            let end = if near_the_front { frame.len().min(header_bytes + 60) } else { frame.len() };
+            frame[header_bytes + at.index(end - header_bytes)] ^= flip;
+        }
+        seal(&mut frame);
+        let by_processor = Frame::parse(frame.clone()).and_then(|frame| frame.decompress());
+        let mut codec = DeviceCodec::new(EmulatedCard::new(1)).unwrap();
+        let room = codec.card().room(bytes.len());
+        match (codec.restore_from(frame.as_slice(), room), by_processor) {
+            (Ok(_), Ok(expected)) => prop_assert!(codec.card().contents(room, bytes.len()) == expected),
+            (Err(on_card), Err(_)) => prop_assert!(!matches!(on_card, Error::Device { .. }), "{on_card:?}"),
+            (on_card, by_processor) => prop_assert!(false, "{on_card:?}, but {:?}", by_processor.map(|_| ())),
+        }
+    }
+}
+
 #[test]
 fn a_part_that_lies_about_its_length_is_found_by_the_kernels() {
     let bytes = tensor(DType::F32, Kind::Normal, 6_000, 3);
