@@ -56,7 +56,7 @@ fn difference(a: &[u8], b: &[u8]) -> String {
 #[test]
 fn every_type_and_every_kind_of_tensor_gives_the_processor_s_bytes() {
     let Some(gpu) = card() else { return };
-    let mut codec = codec_on(&*gpu, FULL);
+    let mut codec = codec_on(&**gpu, FULL);
     // Ends in the middle of a group; many chunks, or one and a bit of the next.
     let columns = if is_small() { 3_000 + 77 } else { 1_000_000 + 777 };
     for dtype in KERNEL_TYPES {
@@ -64,7 +64,7 @@ fn every_type_and_every_kind_of_tensor_gives_the_processor_s_bytes() {
             let shape = [3, columns];
             let bytes = elements(dtype, kind, 3 * columns, seed);
             assert!(runs_on_card(dtype, &shape, Policy::Default));
-            both_agree(&*gpu, &mut codec, dtype, &shape, &bytes, Policy::Default);
+            both_agree(&**gpu, &mut codec, dtype, &shape, &bytes, Policy::Default);
         }
     }
 }
@@ -72,17 +72,17 @@ fn every_type_and_every_kind_of_tensor_gives_the_processor_s_bytes() {
 #[test]
 fn every_bound_gives_the_processor_s_bytes() {
     let Some(gpu) = card() else { return };
-    let mut codec = codec_on(&*gpu, FULL);
+    let mut codec = codec_on(&**gpu, FULL);
     let columns = if is_small() { 700 } else { 123_457 };
     for (seed, bound) in (1..).zip([1e-4, 5e-4, 0.003, 0.02, 0.1, 0.5, 0.9]) {
         for dtype in KERNEL_TYPES {
             let bytes = elements(dtype, Kind::HeavyTailed, 4 * columns, seed);
-            both_agree(&*gpu, &mut codec, dtype, &[4, columns], &bytes, Policy::RelL2(bound));
+            both_agree(&**gpu, &mut codec, dtype, &[4, columns], &bytes, Policy::RelL2(bound));
         }
     }
     for policy in [Policy::Exact, Policy::MaxAbs(1e-3)] {
         let bytes = elements(DType::F32, Kind::Normal, columns, 9);
-        both_agree(&*gpu, &mut codec, DType::F32, &[columns], &bytes, policy);
+        both_agree(&**gpu, &mut codec, DType::F32, &[columns], &bytes, policy);
     }
 }
 
@@ -92,15 +92,15 @@ fn windows_go_round_the_lanes() {
     // On a card that computes while it copies, this is where an order that was only hoped for would show.
     let rows = if is_small() { 2 } else { 1_000 };
     let bytes = elements(DType::F32, Kind::Normal, rows * 65_536 + 300, 5);
-    let mut codec = codec_on(&*gpu, NARROW);
+    let mut codec = codec_on(&**gpu, NARROW);
     let rounds = if is_small() { 1 } else { 5 };
     for _ in 0..rounds {
-        both_agree(&*gpu, &mut codec, DType::F32, &[1, rows * 65_536 + 300], &bytes, Policy::Default);
+        both_agree(&**gpu, &mut codec, DType::F32, &[1, rows * 65_536 + 300], &bytes, Policy::Default);
     }
     if !is_small() {
         both_agree(
-            &*gpu,
-            &mut codec_on(&*gpu, FULL),
+            &**gpu,
+            &mut codec_on(&**gpu, FULL),
             DType::F32,
             &[rows * 65_536 + 300],
             &bytes,
@@ -117,7 +117,7 @@ fn hashes_are_blake3_at_every_length_around_a_boundary() {
     let bytes = elements(DType::F32, Kind::Uniform, most / 4 + 1, 7);
     let held = gpu.allocate(0, bytes.len() as u64).unwrap();
     gpu.write(&held, 0, &bytes).unwrap();
-    let mut codec = codec_on(&*gpu, FULL);
+    let mut codec = codec_on(&**gpu, FULL);
     let lengths = [0, 1, mib, mib + 1, mib + 3 * kib + 7, 2 * mib - 3, 2 * mib, most];
     for length in lengths {
         let hash = codec.digest(held.address(), length as u64).unwrap();
@@ -131,10 +131,10 @@ fn hashes_are_blake3_at_every_length_around_a_boundary() {
 #[test]
 fn a_damaged_frame_is_refused_and_the_card_goes_on() {
     let Some(gpu) = card() else { return };
-    let mut codec = codec_on(&*gpu, NARROW);
+    let mut codec = codec_on(&**gpu, NARROW);
     let columns = if is_small() { 2_000 } else { 200_000 };
     let bytes = elements(DType::F32, Kind::Normal, 3 * columns, 3);
-    let frame = both_agree(&*gpu, &mut codec, DType::F32, &[3, columns], &bytes, Policy::Default);
+    let frame = both_agree(&**gpu, &mut codec, DType::F32, &[3, columns], &bytes, Policy::Default);
     let held = gpu.allocate(0, bytes.len() as u64).unwrap();
     let start = frame.header().header_bytes();
     let step = (frame.as_bytes().len() - start) / if is_small() { 8 } else { 100 };
@@ -153,14 +153,14 @@ fn a_damaged_frame_is_refused_and_the_card_goes_on() {
 fn a_queue_gives_back_all_that_it_took() {
     let Some(gpu) = card() else { return };
     // The first one makes the driver load what it keeps.
-    drop(codec_on(&*gpu, FULL));
-    let before = used_bytes(&*gpu);
+    drop(codec_on(&**gpu, FULL));
+    let before = used_bytes(&**gpu);
     for _ in 0..if is_small() { 2 } else { 20 } {
-        let codec = codec_on(&*gpu, FULL);
+        let codec = codec_on(&**gpu, FULL);
         if stand_in::is_here() {
-            assert_eq!(used_bytes(&*gpu) - before, FULL.lanes as u64 * FULL.scratch_bytes);
+            assert_eq!(used_bytes(&**gpu) - before, FULL.lanes as u64 * FULL.scratch_bytes);
         }
         drop(codec);
     }
-    check_nothing_leaked(&*gpu, before);
+    check_nothing_leaked(&**gpu, before);
 }

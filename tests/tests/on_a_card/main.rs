@@ -11,18 +11,34 @@ mod full_card;
 mod story;
 mod threads;
 
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use end_to_end::stand_in;
 use gpu_probe::{CudaGpu, DeviceMemory};
 
-/// The card to check; `None`, and a line that says so, where there is none.
-fn card() -> Option<Arc<CudaGpu>> {
-    if stand_in::is_here() {
-        return Some(stand_in::gpu());
+/// The card, for one check at a time: some fill it, and some look at how full it is.
+struct Alone {
+    gpu: Arc<CudaGpu>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Deref for Alone {
+    type Target = Arc<CudaGpu>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.gpu
     }
-    match CudaGpu::new() {
-        Ok(gpu) => Some(Arc::new(gpu)),
+}
+
+/// The card to check; `None`, and a line that says so, where there is none.
+fn card() -> Option<Alone> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // A check that failed leaves nothing to protect.
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = if stand_in::is_here() { Ok(stand_in::gpu()) } else { CudaGpu::new().map(Arc::new) };
+    match found {
+        Ok(gpu) => Some(Alone { gpu, _turn: turn }),
         Err(error) => {
             println!("no GPU: skipped ({error})");
             None

@@ -76,9 +76,9 @@ fn what_the_card_stores_is_what_the_processor_stores_and_comes_back() {
     let Some(gpu) = card() else { return };
     let originals = originals();
     let dir = tempfile::tempdir().unwrap();
-    let before = used_bytes(&*gpu);
+    let before = used_bytes(&**gpu);
     let on_card = Consolidator::builder().store(dir.path().join("card")).gpu(gpu.clone()).build().unwrap();
-    let outcome = consolidate(&on_card, &*gpu, &originals);
+    let outcome = consolidate(&on_card, &**gpu, &originals);
     if stand_in::is_here() {
         // Surveying, encoding, counting and gathering of three tensors, at least; hashing of one, before and after.
         assert!(stand_in::launches() > 3 * 4 + 2, "{} launches", stand_in::launches());
@@ -97,7 +97,7 @@ fn what_the_card_stores_is_what_the_processor_stores_and_comes_back() {
     assert!(stored == expected_stored);
 
     // Each restores what the other has stored as well.
-    for (consolidator, gpu) in [(&on_card, &*gpu as &dyn DeviceMemory), (&by_processor, &*simulated)] {
+    for (consolidator, gpu) in [(&on_card, &**gpu as &dyn DeviceMemory), (&by_processor, &*simulated)] {
         let restored = consolidator.reactivate(&outcome.content_hash, &context("trainer")).unwrap();
         let back = consolidator.reactivate_on_device(&outcome.content_hash, &context("trainer")).unwrap();
         assert!(back.warning.is_none());
@@ -116,7 +116,7 @@ fn what_the_card_stores_is_what_the_processor_stores_and_comes_back() {
     }
     assert_eq!(on_card.notices(), by_processor.notices());
     drop(on_card);
-    check_nothing_leaked(&*gpu, before);
+    check_nothing_leaked(&**gpu, before);
     assert_eq!(simulated.memory(0).unwrap().used_bytes, 0);
 }
 
@@ -127,8 +127,8 @@ fn going_there_and_back_again_and_again_leaks_nothing() {
     let originals = if is_small() { originals().split_off(2) } else { originals() };
     let consolidator =
         Consolidator::builder().store(dir.path().join("store")).gpu(gpu.clone()).build().unwrap();
-    let first = consolidate(&consolidator, &*gpu, &originals).content_hash;
-    let before = used_bytes(&*gpu);
+    let first = consolidate(&consolidator, &**gpu, &originals).content_hash;
+    let before = used_bytes(&**gpu);
     let mut hash = first;
     for _ in 0..if is_small() { 2 } else { 20 } {
         let back = consolidator.reactivate_on_device(&hash, &context("trainer")).unwrap();
@@ -136,6 +136,6 @@ fn going_there_and_back_again_and_again_leaks_nothing() {
         let mut consolidated = consolidator.consolidate(vec![item], &context("trainer"));
         assert!(consolidated.failed.is_empty(), "{:?}", consolidated.failed);
         hash = consolidated.outcomes.remove(0).content_hash;
-        check_nothing_leaked(&*gpu, before);
+        check_nothing_leaked(&**gpu, before);
     }
 }

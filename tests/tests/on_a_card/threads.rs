@@ -14,7 +14,7 @@ const THREADS: usize = 4;
 #[test]
 fn queues_of_several_threads_do_not_disturb_each_other() {
     let Some(gpu) = card() else { return };
-    let gpu = &*gpu;
+    let gpu = &**gpu;
     drop(codec_on(gpu, FULL));
     let before = used_bytes(gpu);
     let columns = if is_small() { 1_500 } else { 3_000_000 };
@@ -56,7 +56,7 @@ fn several_threads_consolidate_with_one_consolidator() {
     let Some(gpu) = card() else { return };
     let dir = tempfile::tempdir().unwrap();
     let consolidator = Consolidator::builder().store(dir.path()).gpu(gpu.clone()).build().unwrap();
-    let (gpu, consolidator) = (&*gpu, &consolidator);
+    let (gpu, consolidator) = (&**gpu, &consolidator);
     let before = used_bytes(gpu);
     let columns = if is_small() { 1_000 } else { 1_000_000 };
     let one = |thread: usize| {
