@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use omnimind_memory::{Layer, Policy, ProcessContext, TaskKind};
@@ -245,8 +244,8 @@ pub(crate) struct Gpu {
 
 #[derive(Debug, Args)]
 pub(crate) struct Place {
-    /// What kind of work
-    #[arg(long, value_name = "KIND", ignore_case = true, value_parser = task_kind())]
+    /// What kind of work: math, quantum, tensor, embedding, or any other word for what gains nothing from a card
+    #[arg(long, value_name = "KIND", value_parser = task_kind)]
     pub(crate) task: TaskKind,
     /// How much it will want of a card, in megabytes of 1,000,000 bytes
     #[arg(long, value_name = "MB", allow_negative_numbers = true, value_parser = size_mb)]
@@ -374,19 +373,21 @@ pub(crate) struct Key {
     pub(crate) state: Option<PathBuf>,
 }
 
-/// The kinds of work that are known: those that gain from a card, and words for what does not. A typing error must not send
-/// work to the CPU.
-fn task_kind() -> impl TypedValueParser<Value = TaskKind> {
-    PossibleValuesParser::new([
-        PossibleValue::new("math"),
-        PossibleValue::new("quantum"),
-        PossibleValue::new("tensor"),
-        PossibleValue::new("embedding").aliases(["embeddings", "sentence-embedding", "sentence_embedding"]),
-        PossibleValue::new("io"),
-        PossibleValue::new("text"),
-        PossibleValue::new("other"),
-    ])
-    .try_map(|kind| kind.parse::<TaskKind>())
+/// Any word is a kind of work, but a typing error must not send work to the CPU.
+fn task_kind(text: &str) -> Result<TaskKind, String> {
+    let kind: TaskKind = text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {});
+    let word = text.trim().to_lowercase();
+    if word.is_empty() {
+        return Err("write math, quantum, tensor, embedding, or a word for other work".to_owned());
+    }
+    let gains = ["math", "quantum", "tensor", "embedding"];
+    let near = gains.iter().find(|known| strsim::damerau_levenshtein(&word, known) == 1);
+    match (near, kind) {
+        (Some(known), TaskKind::Other(_)) => Err(format!(
+            "is {known:?} meant? Other work, which gains nothing from a card, needs another word"
+        )),
+        (_, kind) => Ok(kind),
+    }
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -64,7 +64,7 @@ fn what_cannot_be_watched_or_placed_is_refused_with_the_next_step() {
         ("gpu --watch --interval -1", "0.01 to 3600"),
         ("gpu --watch --interval NaN", "0.01 to 3600"),
         ("gpu --watch --json --count 0", "--count"),
-        ("place --task mat --size-mb 1", "math, quantum, tensor, embedding, io, text, other"),
+        ("place --task mat --size-mb 1", "is \"math\" meant?"),
         ("place --task math --size-mb NaN", "megabytes"),
         ("place --task math --size-mb -1", "megabytes"),
         ("place --task math --size-mb 1 --vram-percent -1", "0 to 100"),
