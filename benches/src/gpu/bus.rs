@@ -10,7 +10,7 @@ use softhair_compress::device::Card;
 
 use super::recording::{Given, Recording, What, Work};
 use super::rows::{Goal, Row, Rows};
-use super::{Options, POLICY, Tensor, differ, gb_per_s, median};
+use super::{Options, POLICY, Tensor, differ, gb_per_s, median, mib};
 
 /// How much is copied at once: enough for the bus to be busy.
 const COPY_BYTES: usize = 32 << 20;
@@ -18,6 +18,7 @@ const COPY_BYTES: usize = 32 << 20;
 /// Measures kernels; and with the bus, if the staging memory is to take the whole compressed tensor.
 pub(super) fn measure(tensor: &Tensor<'_>, options: &Options, with_bus: bool, rows: &mut Rows) -> Result<()> {
     let staging = if with_bus { options.wide_staging_bytes } else { options.staging_bytes };
+    let before = tensor.gpu.memory(0)?.used_bytes;
     let mut codec = tensor.codec(options, staging)?;
     let (original, restored) = (tensor.original.address(), tensor.restored.address());
     let (dtype, bytes) = (tensor.dtype, tensor.bytes());
@@ -36,6 +37,10 @@ pub(super) fn measure(tensor: &Tensor<'_>, options: &Options, with_bus: bool, ro
     codec.card().begin();
     codec.digest(original, bytes)?;
     let hashing = codec.card().end();
+    if with_bus {
+        let taken = tensor.gpu.memory(0)?.used_bytes.saturating_sub(before);
+        rows.push(Row::new("all that a queue took of the card, once every kernel ran", "MiB", mib(taken)));
+    }
     rows.push(Row::new(what("stored / original"), "ratio", frame.len() as f64 / bytes as f64));
     rows.push(
         Row::new(what("relative L2 error, as the frame says"), "rel", header.rel_l2_error)

@@ -10,7 +10,7 @@ use omnimind_memory::{DType, Policy, TensorView};
 use softhair_compress::device::{DeviceCodec, runs_on_card};
 use softhair_compress::{Codec, Frame};
 
-use crate::{card, check_nothing_leaked, is_small, used_bytes};
+use crate::{card, check_nothing_leaked, is_small, used_bytes, warm_up};
 
 /// Lanes so small that a window has only a few chunks.
 const NARROW: KernelSetup<'static> = KernelSetup { scratch_bytes: 2 << 20, staging_bytes: 2 << 20, ..FULL };
@@ -152,8 +152,7 @@ fn a_damaged_frame_is_refused_and_the_card_goes_on() {
 #[test]
 fn a_queue_gives_back_all_that_it_took() {
     let Some(gpu) = card() else { return };
-    // The first one makes the driver load what it keeps.
-    drop(codec_on(&**gpu, FULL));
+    warm_up(&gpu);
     let before = used_bytes(&**gpu);
     for _ in 0..if is_small() { 2 } else { 20 } {
         let codec = codec_on(&**gpu, FULL);
