@@ -16,7 +16,7 @@ fn main() -> Result<ExitCode> {
     let found = detect();
     eprintln!("{}", found.note);
     if found.probe.source() != "cuda" {
-        println!("no GPU: skipped ({})", found.note);
+        println!("skipped ({})", found.note);
         return Ok(ExitCode::SUCCESS);
     }
     let gpu: Arc<dyn DeviceMemory> = found.probe;

@@ -48,7 +48,7 @@ fn card() -> Option<Alone> {
             Some(Alone { gpu, _turn: turn })
         }
         Err(error) => {
-            println!("no GPU: skipped ({error})");
+            println!("skipped ({error})");
             None
         }
     }
