@@ -108,7 +108,7 @@ impl<C: Card> DeviceCodec<C> {
         let target = Codec::target(dtype, shape, policy)?;
         let bytes = byte_count(dtype, shape)?;
         let mut head = vec![0; bytes.min(codec::HEAD_BYTES as u64) as usize];
-        codec::fill(&mut copies::Source::new(&mut self.card, address, bytes), &mut head)?;
+        codec::fill(&mut copies::Source::new(&mut self.card, address, head.len() as u64), &mut head)?;
         let mut writer = Codec::new().writer(dtype, shape, policy, target, &head, out)?;
         match target {
             Target::RelL2(bound)
