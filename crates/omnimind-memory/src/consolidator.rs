@@ -9,7 +9,7 @@ use std::{
 
 use activation_index::{CompactOptions, IndexConfig};
 use encrypted_unconscious::Recipient;
-use gpu_probe::{DeviceMemory, Watermark, WatermarkConfig};
+use gpu_probe::{DeviceMemory, Sampler, Watermark, WatermarkConfig};
 use memory_store::{Stats, Store};
 use softhair_compress::{Codec, Policy};
 use topic_classifier::{Classifier, ClassifierConfig};
@@ -23,6 +23,7 @@ pub struct Consolidator {
     pub(crate) store: Store,
     pub(crate) gpu: Option<Arc<dyn DeviceMemory>>,
     pub(crate) device: u32,
+    pub(crate) sampler: Option<Arc<Sampler>>,
     pub(crate) classifier: Classifier,
     pub(crate) codec: Codec,
     pub(crate) policy: Policy,
@@ -78,6 +79,7 @@ pub struct Builder {
     store: Option<Store>,
     gpu: Option<Arc<dyn DeviceMemory>>,
     device: u32,
+    sampler: Option<Arc<Sampler>>,
     classifier: Option<Classifier>,
     policy: Policy,
     keyholder: Option<Recipient>,
@@ -112,6 +114,13 @@ impl Builder {
     /// Index of the device that is watched, and to which memories are brought back; 0 if not said.
     pub fn device(mut self, device: u32) -> Self {
         self.device = device;
+        self
+    }
+
+    /// What watches the cards, so that [`Consolidator::place`] knows where they are heading. Without one they are judged by how full
+    /// they are now.
+    pub fn sampler(mut self, sampler: Arc<Sampler>) -> Self {
+        self.sampler = Some(sampler);
         self
     }
 
@@ -207,6 +216,7 @@ impl Builder {
             store,
             gpu: self.gpu,
             device: self.device,
+            sampler: self.sampler,
             classifier,
             codec: Codec::new(),
             policy: self.policy,

@@ -127,8 +127,8 @@ pub use encrypted_unconscious::Recipient;
 #[cfg(feature = "homomorphic")]
 pub use encrypted_unconscious::keyholder::{Keyholder, SumAnswer};
 pub use gpu_probe::{
-    Allocation, Device, DeviceMemory, GpuProbe, NoGpu, Placement, PlacementConfig, Rule, SimulatedGpu,
-    TaskKind, WatermarkConfig, detect,
+    Allocation, Device, DeviceMemory, GpuProbe, NoGpu, Placement, PlacementConfig, Rule, Sampler,
+    SamplerConfig, SimulatedGpu, TaskKind, WatermarkConfig, detect,
 };
 pub use memory_store::{
     ContentHash, Filter, GcReport, LayerName, Memory, MemorySummary, Stats, Store, Tensor, Trace,

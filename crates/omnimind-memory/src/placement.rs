@@ -1,14 +1,20 @@
 //! Where a piece of work should run (R29, R23): how full the cards are, whether it resembles what crashed, and what `gpu-probe`
 //! makes of that.
 
+use std::time::Duration;
+
 use gpu_probe::{CardState, GpuProbe, Placement, PlacementConfig, TaskKind, Work, place};
 
 use crate::{Consolidator, Error, Result};
 
+/// How long work takes to begin: as full as a card will be then, it is judged.
+const FORECAST_AHEAD: Duration = Duration::from_secs(10);
+
 impl Consolidator {
     /// Where work of this kind that wants `bytes` of a card should run, and why. With a `signature` the Unconscious is asked
     /// whether the work resembles what crashed; where it does not answer, the decision is made without, and a
-    /// [notice](Self::notices) says so.
+    /// [notice](Self::notices) says so. With a [sampler](crate::Builder::sampler) a card that is being filled counts as full
+    /// before it is, and the reason names who fills it.
     ///
     /// # Errors
     /// If there is a GPU, but it does not answer.
@@ -24,7 +30,11 @@ impl Consolidator {
             for device in gpu.devices().map_err(Error::Probe)? {
                 let memory = gpu.memory(device.index).map_err(Error::Probe)?;
                 let others_bytes = others_bytes(gpu.as_ref(), device.index);
-                cards.push(CardState { others_bytes, ..CardState::new(device.index, &memory) });
+                let card = CardState { others_bytes, ..CardState::new(device.index, &memory) };
+                cards.push(match &self.sampler {
+                    Some(sampler) => card.heading(sampler.recorder(), FORECAST_AHEAD),
+                    None => card,
+                });
             }
         }
         let influence = signature.map_or(0.0, |signature| self.felt(signature));

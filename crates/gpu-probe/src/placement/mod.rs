@@ -31,11 +31,13 @@ mod config;
 mod task;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::forecast::Trend;
 use crate::info::MemoryInfo;
-use crate::sampler::Growth;
+use crate::sampler::{Growth, Recorder, Sample};
 
 pub use config::PlacementConfig;
 pub use task::{TaskKind, Work};
@@ -65,6 +67,17 @@ impl CardState {
     #[must_use]
     pub fn new(device: u32, memory: &MemoryInfo) -> Self {
         Self { free_bytes: Some(memory.free_bytes), ..Self::hypothetical(device, memory.used_fraction()) }
+    }
+
+    /// With where it is heading, so far ahead, and who took most, as far as a recorder has seen it.
+    #[must_use]
+    pub fn heading(self, seen: &Recorder, ahead: Duration) -> Self {
+        let trend = Trend::of(seen.history(self.device).iter().filter_map(Sample::used_fraction));
+        Self {
+            forecast_fraction: trend.map(|trend| trend.expected_in(ahead).middle),
+            growth: seen.growth(self.device).into_iter().next(),
+            ..self
+        }
     }
 
     /// A card of which only the share in use is known.

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use gpu_probe::{CardState, Recorder, Sample, Sampler, SamplerConfig, Trend, Work, place};
+use gpu_probe::{CardState, Recorder, Sampler, SamplerConfig, Work, place};
 use omnimind_memory::{Placement, PlacementConfig};
 use serde::Serialize;
 
@@ -132,13 +132,8 @@ fn cards(session: &Session, recorder: &Recorder) -> Vec<CardState> {
             }
             None => continue,
         };
-        let trend = Trend::of(history.iter().filter_map(Sample::used_fraction));
-        cards.push(CardState {
-            forecast_fraction: trend.map(|trend| trend.expected_in(AHEAD).middle),
-            others_bytes: reading.others_bytes,
-            growth: recorder.growth(info.index).into_iter().next(),
-            ..CardState::new(info.index, &reading.memory)
-        });
+        let card = CardState::new(info.index, &reading.memory).heading(recorder, AHEAD);
+        cards.push(CardState { others_bytes: reading.others_bytes, ..card });
     }
     cards
 }
