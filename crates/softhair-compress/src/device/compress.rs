@@ -106,7 +106,7 @@ impl<C: Card, W: Write + Seek> Pipeline<'_, '_, C, W> {
             &[values, elements, step, scales],
         )?;
         let arguments = [values, elements, scales, shape, slots, slot_bytes, records];
-        self.card.launch(lane, &format!("grain_encode_{suffix}"), segments, 512, &arguments)?;
+        self.card.launch(lane, &format!("grain_encode_{suffix}"), segments, 256, &arguments)?;
         self.card.launch(lane, "grain_total", grid, 32, &[elements, records, chunk_records])?;
         let arguments = [elements, scales, shape, slots, slot_bytes, records, chunk_records, packed];
         self.card.launch(lane, "grain_gather", segments, 256, &arguments)?;

@@ -27,7 +27,7 @@ pub(super) const CHUNK_SEGMENTS: usize = GRAIN_CHUNK_ELEMENTS / SEGMENT_ELEMENTS
 /// Bytes of a `ChunkRecord`.
 pub(super) const CHUNK_RECORD_BYTES: usize = 32;
 /// Bytes of a `SegmentRecord`.
-const SEGMENT_RECORD_BYTES: usize = 424;
+const SEGMENT_RECORD_BYTES: usize = 304;
 /// Bytes of a `ChunkScale`.
 const CHUNK_SCALE_BYTES: usize = 16;
 /// `VARIABLE_BYTES`: room for the variable part of a segment.

@@ -1,18 +1,18 @@
 // Grain compression in four launches, each over a window of chunks of one tensor:
 //   survey  a block of threads for each chunk: its largest magnitude
-//   encode  a block of threads for each segment, a warp for each block: fixed and variable part into the segment's slot
+//   encode  a block of threads for each segment, a warp for two blocks of values: fixed and variable part into the segment's slot
 //   total   a warp for each chunk: its length and its errors, added in the order in which the processor adds them
 //   gather  a block of threads for each segment: from its slot to where it belongs in the frame's payload
 #pragma once
 #include "grain.cuh"
 
-constexpr u32 ENCODE_THREADS = 32 * SEGMENT_BLOCKS;
+// A warp takes two blocks of values.
+constexpr u32 ENCODE_THREADS = 32 * SEGMENT_BLOCKS / 2;
 constexpr u32 SURVEY_THREADS = 512;
 constexpr u32 GATHER_THREADS = 256;
 // Bytes of a segment's variable part that a slot has room for: six bits a value, where less than five can occur.
 constexpr u32 VARIABLE_BYTES = 3072;
-// Words that the bits of one group may take before they are placed: nine bits a value, where less than nine can occur.
-constexpr u32 GROUP_WORDS = 20;
+static_assert(VARIABLE_BYTES <= 16 * ENCODE_THREADS, "one access of each thread clears it, and one copies it");
 
 // What steps are multiples of, in one chunk.
 struct ChunkScale {
@@ -28,7 +28,7 @@ struct ChunkScale {
 struct SegmentRecord {
     double squared_error[SEGMENT_BLOCKS];
     double squared_norm[SEGMENT_BLOCKS];
-    double max_error[SEGMENT_BLOCKS];
+    double max_error;
     u8 codes[SEGMENT_BLOCKS];
     u32 fixed_bytes;
     u32 variable_bytes;
@@ -98,30 +98,68 @@ __device__ inline int level(float mean_square) {
            (mantissa >= 0x006ac0c7);
 }
 
-// A mask of 32 values by their high parts, eight words of four bytes 0x80 + high: value 8b + j is byte b of word j.
-__device__ inline u32 at_least(const u32 *high, u32 threshold) {
-    u32 subtract = threshold * 0x01010101u;
-    u32 mask = 0;
+// Bits of the high parts of a group, a mask for each: planes 0 to 3, and for a group with high parts from 16 on three more.
+struct HighBits {
+    Bits64 plane[7];
+    bool large;
+
+    // The values whose high part is at least this. From the lowest bit up: a higher bit decides, an equal one leaves it as it is.
+    __device__ Bits64 at_least(u32 threshold) const {
+        Bits64 reached = {ALL, ALL};
+        #pragma unroll
+        for (u32 i = 0; i < 4; i++) decide(reached, i, threshold);
+        if (large) {
+            #pragma unroll
+            for (u32 i = 4; i < 7; i++) decide(reached, i, threshold);
+        } else if (threshold >= 16) {
+            reached.low = reached.up = 0;
+        }
+        return reached;
+    }
+    __device__ void decide(Bits64 &reached, u32 i, u32 threshold) const {
+        u32 unset = (threshold >> i & 1) - 1;
+        reached.low = majority(plane[i].low, reached.low, unset);
+        reached.up = majority(plane[i].up, reached.up, unset);
+    }
+    // The high parts of the values of a mask, added.
+    __device__ u32 sum(Bits64 mask) const {
+        u32 total = 0;
+        #pragma unroll
+        for (u32 i = 0; i < 4; i++) total += ones(plane[i] & mask) << i;
+        if (large) {
+            #pragma unroll
+            for (u32 i = 4; i < 7; i++) total += ones(plane[i] & mask) << i;
+        }
+        return total;
+    }
+};
+
+// The upper nibbles of 32 bytes as four masks: byte r of word l is of value 8r + l.
+__device__ inline void upper_planes(const u32 *word, u32 *plane) {
     #pragma unroll
-    for (int j = 0; j < 8; j++) mask |= (high[j] - subtract & 0x80808080u) >> (7 - j);
-    return mask;
+    for (u32 l = 0; l < 4; l++) plane[l] = merge(0x0f0f0f0fu, word[l] >> 4, word[l + 4]);
+    // Now bit 4·(l / 4) + i of byte r of word l % 4 is bit i of value 8r + l. What numbers the word changes places with i.
+    #pragma unroll
+    for (u32 l = 0; l < 4; l += 2) {
+        u32 even = plane[l], odd = plane[l + 1];
+        plane[l] = merge(0x55555555u, even, odd << 1);
+        plane[l + 1] = merge(0x55555555u, even >> 1, odd);
+    }
+    #pragma unroll
+    for (u32 l = 0; l < 2; l++) {
+        u32 near = plane[l], far = plane[l + 2];
+        plane[l] = merge(0x33333333u, near, far << 2);
+        plane[l + 2] = merge(0x33333333u, near >> 2, far);
+    }
 }
 
-__device__ inline u32 odd(const u32 *high) {
-    u32 mask = 0;
-    #pragma unroll
-    for (int j = 0; j < 8; j++) mask |= (high[j] & 0x01010101u) << j;
-    return mask;
-}
-
-// Bits in a row, into words that are SEGMENT_GROUPS apart.
+// Bits in a row into words that were zero, from any bit on. Others may write the bits before and behind them.
 struct BitWriter {
-    u32 *words;
-    u32 count;
+    u32 *word;
     u32 filled;
     u32 pending;
 
-    __device__ explicit BitWriter(u32 *into) : words(into), count(0), filled(0), pending(0) {}
+    __device__ BitWriter(u32 *words, u32 at) : word(words + at / 32), filled(at % 32), pending(0) {}
 
     // `bits` has nothing above its lowest `many`, of up to 32.
     __device__ void put(u32 bits, u32 many) {
@@ -129,7 +167,8 @@ struct BitWriter {
         u32 over = __funnelshift_l(bits, 0, filled);
         filled += many;
         if (filled >= 32) {
-            store();
+            atomicOr(word, pending);
+            word++;
             pending = over;
             filled -= 32;
         }
@@ -144,89 +183,297 @@ struct BitWriter {
             put(bits.up, up);
         }
     }
-    __device__ void store() {
-        if (count < GROUP_WORDS) words[count * SEGMENT_GROUPS] = pending;
-        count++;
+    __device__ void finish() {
+        if (filled > 0) atomicOr(word, pending);
     }
-    __device__ u32 finish() {
-        u32 bits = 32 * count + filled;
-        if (filled > 0) store();
-        return bits;
-    }
-    __device__ bool overflowed() const { return count > GROUP_WORDS; }
 };
 
-// The variable part of one group, and the mask of its first threshold.
-__device__ inline Bits64 variable_part(const u32 *high, Shape shape, BitWriter &bits) {
-    u32 low[8], up[8];
-    #pragma unroll
-    for (int j = 0; j < 8; j++) {
-        low[j] = high[j];
-        up[j] = high[8 + j];
+// What the variable part of a group is made of.
+struct Classes {
+    // Values of class 1 and above.
+    Bits64 first;
+    // Values above the wide classes.
+    Bits64 narrow;
+    // Bits of the variable part.
+    u32 bits;
+
+    __device__ Classes() {}
+    __device__ Classes(const HighBits &high, Shape shape) {
+        first = high.at_least(shape.threshold(1));
+        narrow = high.at_least(shape.threshold(shape.wide));
+        // A bit for each value and each class up to its own; `high - wide` is the class of a narrow one.
+        bits = high.sum(narrow) - shape.wide * ones(narrow) + ones(first) - ones(first & narrow);
+        if (shape.wide > 0) bits += GROUP - ones(narrow);
     }
-    Bits64 passed = {at_least(low, shape.threshold(1)), at_least(up, shape.threshold(1))};
-    const Bits64 first = passed;
-    Bits64 narrow = {0, 0};
-    if (shape.wide == 1) narrow = passed;
-    for (u32 c = 2; c <= MAX_CLASS && (passed.low | passed.up) != 0; c++) {
-        Bits64 next = {at_least(low, shape.threshold(c)), at_least(up, shape.threshold(c))};
-        bits.put(gather_few(next, passed), passed);
+};
+
+__device__ inline void variable_part(const HighBits &high, const Classes &classes, Shape shape, BitWriter writer) {
+    Bits64 passed = classes.first;
+    for (u32 c = 2; (passed.low | passed.up) != 0; c++) {
+        Bits64 next = high.at_least(shape.threshold(c));
+        writer.put(gather_few(next, passed), passed);
         passed = next;
-        if (c == shape.wide) narrow = next;
     }
     if (shape.wide > 0) {
-        Bits64 wide = {~narrow.low, ~narrow.up};
-        Bits64 odds = {odd(low) & wide.low, odd(up) & wide.up};
-        bits.put(gather_most(odds, wide), wide);
+        Bits64 wide = {~classes.narrow.low, ~classes.narrow.up};
+        Bits64 odds = {high.plane[0].low & wide.low, high.plane[0].up & wide.up};
+        writer.put(gather_most(odds, wide), wide);
     }
-    return first;
+    writer.finish();
 }
 
-// Blocks of a segment on their way, a number for each.
-struct OfBlocks {
+// A segment on its way, in shared memory.
+struct EncodeShared {
+    // Of each value the lowest four bits of its high part above those of its low part, byte 8l + r of a group for value 8r + l;
+    // groups lie so far apart that threads which each read one do not wait for each other.
+    u8 nibbles[SEGMENT_GROUPS][GROUP + 16];
+    // In the upper half of each byte the next bits of the high part, where `large` says so.
+    u8 more[SEGMENT_GROUPS][GROUP + 16];
+    u32 variable[VARIABLE_BYTES / 4];
+    u32 signs[SEGMENT_BLOCKS][ROWS];
+    double max_error[ENCODE_THREADS / 32];
     float norm[SEGMENT_BLOCKS];
     float step[SEGMENT_BLOCKS];
     float inverse[SEGMENT_BLOCKS];
     float squares[SEGMENT_BLOCKS];
-    float max_error[SEGMENT_BLOCKS];
     u32 any_bits[SEGMENT_BLOCKS];
+    u32 large[SEGMENT_BLOCKS];
+    // Bits of the variable parts of 32 groups each.
+    u32 variable_bits[SEGMENT_GROUPS / 32];
     // Blocks that are not all +0.
     u32 stored;
     u32 refused;
 };
 
 // The step of each block, in one warp: lane by lane what would else be done by whole warps.
-__device__ inline void choose_steps(const ChunkSize &size, u32 segment, const ChunkScale &scale, OfBlocks &blocks,
+__device__ inline void choose_steps(const ChunkSize &size, u32 segment, const ChunkScale &scale, EncodeShared &shared,
                                     SegmentRecord &record) {
     const u32 lane = threadIdx.x, start = segment * SEGMENT + lane * BLOCK;
-    const bool mine = lane < SEGMENT_BLOCKS && start < size.elements;
     bool stored = false;
-    if (mine) {
-        float norm = blocks.norm[lane];
-        // No sum of squares may still be small numbers, or -0.
-        stored = norm != 0.0f || blocks.any_bits[lane] != 0;
-        u32 present = umin(BLOCK, size.elements - start);
+    if (lane < SEGMENT_BLOCKS) {
+        float norm = shared.norm[lane];
+        stored = shared.any_bits[lane] != 0;
+        u32 present = start < size.elements ? umin(BLOCK, size.elements - start) : BLOCK;
         float mean_square = present == BLOCK ? __fmul_rn(norm, 1.0f / BLOCK)
                                              : __double2float_rn(__ddiv_rn((double)norm, (double)present));
         // The largest value lies below 2, and so does every root mean square: level 8 is code 0.
         int code = min(max(8 - level(mean_square), 0), ZERO_BLOCK - 1);
         float step = block_step(scale.unit, code);
-        blocks.step[lane] = step;
-        blocks.inverse[lane] = __fdiv_rn(1.0f, step);
+        shared.step[lane] = step;
+        shared.inverse[lane] = __fdiv_rn(1.0f, step);
         record.codes[lane] = stored ? (u8)code : ZERO_BLOCK;
     }
     u32 all_stored = __ballot_sync(ALL, stored);
-    if (lane == 0) blocks.stored = all_stored;
+    if (lane == 0) shared.stored = all_stored;
+}
+
+// Errors of the values of one lane in one block. Those of halves are counted in f64, as on the processor.
+struct Errors {
+    float squares;
+    double wide_squares, wide_norm;
+};
+
+// The largest error of one lane, so far.
+struct Largest {
+    float error;
+    double wide_error;
+};
+
+// Adding this rounds a number below 2^22 to a whole one, ties to even, and leaves it in the low bits.
+constexpr float ROUNDER = 12582912.0f;
+constexpr u32 ROUNDER_BITS = 0x4b400000u;
+
+// Nibbles of low bits after the first, and low bits that do not fill a nibble, of one block with so many groups, by a warp.
+__device__ inline void more_low_bits(const float *value, float inverse, Shape shape, u32 groups, u8 *fixed) {
+    const u32 lane = threadIdx.x % 32;
+    u32 magnitude[ROWS];
+    #pragma unroll
+    for (u32 row = 0; row < ROWS; row++)
+        magnitude[row] = __float_as_uint(__fadd_rn(__fmul_rn(fabsf(value[row]), inverse), ROUNDER));
+    u8 *low_part = fixed + 8;
+    // Word l of a group has value 8r + l in nibble r, so lanes of equal l join.
+    #pragma unroll 1
+    for (u32 layer = 1; layer < shape.nibble_layers(); layer++) {
+        u32 word[GROUPS];
+        #pragma unroll
+        for (u32 group = 0; group < GROUPS; group++) {
+            u32 near = magnitude[2 * group] >> 4 * layer & 15, far = magnitude[2 * group + 1] >> 4 * layer & 15;
+            word[group] = (near | far << 16) << lane / 8 * 4;
+        }
+        // Lanes 16 apart, then 8 apart, each keep half of the groups: lane 8g + l ends with word l of group g.
+        bool upper = lane & 16;
+        u32 kept0 = upper ? word[2] : word[0], kept1 = upper ? word[3] : word[1];
+        kept0 |= __shfl_xor_sync(ALL, upper ? word[0] : word[2], 16);
+        kept1 |= __shfl_xor_sync(ALL, upper ? word[1] : word[3], 16);
+        bool odd_group = lane & 8;
+        u32 kept = (odd_group ? kept1 : kept0) | __shfl_xor_sync(ALL, odd_group ? kept0 : kept1, 8);
+        if (lane / 8 < groups)
+            *(u32 *)(low_part + lane / 8 * shape.fixed_bytes() + 32 * layer + lane % 8 * 4) = kept;
+    }
+    low_part += 32 * shape.nibble_layers();
+    #pragma unroll 1
+    for (u32 plane = 0; plane < shape.low_planes(); plane++) {
+        u32 bit = 4 * shape.nibble_layers() + plane, mask = 0;
+        #pragma unroll
+        for (u32 row = 0; row < ROWS; row++) {
+            u32 ballot = __ballot_sync(ALL, magnitude[row] >> bit & 1);
+            if (lane == row) mask = ballot;
+        }
+        if (lane < 2 * groups) *(u32 *)(low_part + lane / 2 * shape.fixed_bytes() + 8 * plane + lane % 2 * 4) = mask;
+    }
+}
+
+// The magnitudes of one block, by a warp: nibbles and signs into shared memory.
+template <int KIND>
+__device__ inline Errors quantise(const float *value, u32 block, Shape shape, Largest &largest, EncodeShared &shared) {
+    const u32 lane = threadIdx.x % 32;
+    const float step = shared.step[block], inverse = shared.inverse[block];
+    // Row 2g + h has the half h of group g.
+    const u32 of_lane = lane % 8 * 8 + lane / 8;
+    u8 *nibbles = &shared.nibbles[block * GROUPS][of_lane];
+    Errors errors = {0.0f, 0.0, 0.0};
+    u32 magnitude[ROWS], any = 0;
+    #pragma unroll
+    for (u32 row = 0; row < ROWS; row++) {
+        float steps = __fmul_rn(fabsf(value[row]), inverse);
+        float shifted = __fadd_rn(steps, ROUNDER);
+        float restored = __fmul_rn(__fsub_rn(shifted, ROUNDER), step);
+        magnitude[row] = __float_as_uint(shifted);
+        any |= magnitude[row];
+        if (KIND == F32) {
+            float error = fabsf(__fsub_rn(fabsf(value[row]), restored));
+            float in_steps = __fmul_rn(error, inverse);
+            errors.squares = __fadd_rn(errors.squares, __fmul_rn(in_steps, in_steps));
+            largest.error = fmaxf(largest.error, error);
+        } else {
+            // What counts is the error after rounding to the type of the data.
+            double narrowed = Element<KIND>::widen(Element<KIND>::narrow(restored));
+            double original = fabsf(value[row]);
+            double error = fabs(__dsub_rn(original, narrowed));
+            errors.wide_squares = __dadd_rn(errors.wide_squares, __dmul_rn(error, error));
+            errors.wide_norm = __dadd_rn(errors.wide_norm, __dmul_rn(original, original));
+            largest.wide_error = fmax(largest.wide_error, error);
+        }
+    }
+    u32 negative[ROWS];
+    #pragma unroll
+    for (u32 row = 0; row < ROWS; row++) negative[row] = __ballot_sync(ALL, (int)__float_as_uint(value[row]) < 0);
+    if (lane == 0) {
+        uint4 *signs = (uint4 *)shared.signs[block];
+        signs[0] = make_uint4(negative[0], negative[1], negative[2], negative[3]);
+        signs[1] = make_uint4(negative[4], negative[5], negative[6], negative[7]);
+    }
+    if (shape.low_bits == 4) {
+        #pragma unroll
+        for (u32 row = 0; row < ROWS; row++) nibbles[row / 2 * (GROUP + 16) + row % 2 * 4] = (u8)magnitude[row];
+    } else {
+        #pragma unroll
+        for (u32 row = 0; row < ROWS; row++)
+            nibbles[row / 2 * (GROUP + 16) + row % 2 * 4] = (u8)(magnitude[row] >> shape.low_bits << 4 | magnitude[row] & 15);
+    }
+    // Without the bits of the rounder, or with more than a magnitude may have.
+    bool large = __any_sync(ALL, (any ^ ROUNDER_BITS) >> shape.low_bits >= 16);
+    if (large) {
+        // Beyond its classes, or beyond what is rounded exactly above, a value is the processor's business.
+        const float limit = (float)umin(((MAX_CLASS + shape.wide) << shape.low_bits) - 1, 4194303) + 0.5f;
+        bool beyond = false;
+        u8 *more = &shared.more[block * GROUPS][of_lane];
+        #pragma unroll
+        for (u32 row = 0; row < ROWS; row++) {
+            beyond |= !(__fmul_rn(fabsf(value[row]), inverse) < limit);
+            more[row / 2 * (GROUP + 16) + row % 2 * 4] = (u8)((magnitude[row] ^ ROUNDER_BITS) >> shape.low_bits & 0xf0);
+        }
+        if (beyond) atomicOr(&shared.refused, 1);
+    }
+    if (lane == 0) shared.large[block] = large;
+    return errors;
+}
+
+// The first nibble of the low bits of each value, from shared memory: word l of a group has value 8r + l in nibble r.
+__device__ inline u32 low_nibbles(const u8 *of_word) {
+    u32 near = ((const u32 *)of_word)[0], far = ((const u32 *)of_word)[1];
+    near = merge(0x000f000fu, near, near >> 4);
+    far = merge(0x000f000fu, far, far >> 4);
+    return __byte_perm(near, far, 0x6420);
+}
+
+// The high parts of a group, from shared memory.
+__device__ inline HighBits high_bits(const EncodeShared &shared, u32 group) {
+    HighBits high;
+    high.large = shared.large[group / GROUPS] != 0;
+    u32 near[8], far[8], plane[4];
+    #pragma unroll
+    for (u32 more = 0; more < 2; more++) {
+        if (more == 0 || high.large) {
+            const uint4 *from = (const uint4 *)(more == 0 ? shared.nibbles : shared.more)[group];
+            #pragma unroll
+            for (u32 i = 0; i < GROUP / 16; i++) {
+                uint4 four = from[i];
+                near[2 * i] = four.x;
+                far[2 * i] = four.y;
+                near[2 * i + 1] = four.z;
+                far[2 * i + 1] = four.w;
+            }
+            upper_planes(near, plane);
+            #pragma unroll
+            for (u32 i = 0; i < 4 - more; i++) high.plane[4 * more + i].low = plane[i];
+            upper_planes(far, plane);
+            #pragma unroll
+            for (u32 i = 0; i < 4 - more; i++) high.plane[4 * more + i].up = plane[i];
+        }
+    }
+    return high;
+}
+
+// Where the fixed part of a group of a block lies in its segment's slot: only the last block of a chunk has fewer than all groups.
+__device__ inline u32 fixed_at(u32 stored, u32 block, u32 group, Shape shape) {
+    return (__popc(stored & (1u << block) - 1) * GROUPS + group) * shape.fixed_bytes();
+}
+
+// How many groups of a block are stored.
+__device__ inline u32 stored_groups(u32 stored, u32 block, u32 segment, const ChunkSize &size) {
+    u32 left = size.elements - segment * SEGMENT - block * BLOCK;
+    return stored >> block & 1 ? umin(GROUPS, (left + GROUP - 1) / GROUP) : 0;
+}
+
+// From the lanes of a warp and its two blocks to one number each.
+template <int KIND>
+__device__ inline void write_errors(const Errors *errors, const Largest &largest, EncodeShared &shared, SegmentRecord &record) {
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, block = 2 * warp + lane / 16;
+    double error;
+    if (KIND == F32) {
+        float squares = fold_pair(errors[0].squares, errors[1].squares);
+        if (lane % 16 == 0) shared.squares[block] = squares;
+        error = fold_max(largest.error);
+    } else {
+        double squares = fold_pair(errors[0].wide_squares, errors[1].wide_squares);
+        double norm = fold_pair(errors[0].wide_norm, errors[1].wide_norm);
+        if (lane % 16 == 0) {
+            record.squared_error[block] = squares;
+            record.squared_norm[block] = norm;
+        }
+        error = fold_max(largest.wide_error);
+    }
+    if (lane == 0) shared.max_error[warp] = error;
+}
+
+// From the warps to the segment's record, by one warp.
+template <int KIND>
+__device__ inline void finish_errors(const ChunkScale &scale, const EncodeShared &shared, SegmentRecord &record) {
+    const u32 lane = threadIdx.x % 32;
+    double largest = fold_max(lane < ENCODE_THREADS / 32 ? shared.max_error[lane] : 0.0);
+    if (lane == 0) record.max_error = largest;
+    if (KIND == F32 && lane < SEGMENT_BLOCKS) {
+        double unscale = power_f64(scale.exponent), step = shared.step[lane];
+        record.squared_error[lane] = __dmul_rn(__dmul_rn(shared.squares[lane], step), step);
+        record.squared_norm[lane] = __dmul_rn(__dmul_rn(shared.norm[lane], unscale), unscale);
+    }
 }
 
 template <int KIND>
 __device__ void encode(const typename Element<KIND>::Bits *values, u32 elements, const ChunkScale *scales, Shape shape,
                        u8 *slots, u32 slot_bytes, SegmentRecord *records) {
-    __shared__ __align__(16) u8 high[SEGMENT_BLOCKS][ROWS][32];
-    __shared__ u32 group_words[GROUP_WORDS * SEGMENT_GROUPS];
-    __shared__ u32 variable[VARIABLE_BYTES / 4];
-    __shared__ u32 group_bits[SEGMENT_GROUPS];
-    __shared__ OfBlocks blocks;
+    __shared__ __align__(16) EncodeShared shared;
 
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const u32 chunk = blockIdx.x / CHUNK_SEGMENTS, segment = blockIdx.x % CHUNK_SEGMENTS;
@@ -238,205 +485,119 @@ __device__ void encode(const typename Element<KIND>::Bits *values, u32 elements,
         if (threadIdx.x == 0) record.refused = 1;
         return;
     }
-    const u32 start = segment * SEGMENT + warp * BLOCK;
-    const u32 present = start < size.elements ? umin(BLOCK, size.elements - start) : 0;
-    const typename Element<KIND>::Bits *block = values + ((u64)chunk * CHUNK + start);
+    if (threadIdx.x == 0) shared.refused = 0;
+    if (threadIdx.x < VARIABLE_BYTES / 16) ((uint4 *)shared.variable)[threadIdx.x] = make_uint4(0, 0, 0, 0);
 
-    if (threadIdx.x == 0) blocks.refused = 0;
-    for (u32 i = threadIdx.x; i < VARIABLE_BYTES / 4; i += ENCODE_THREADS) variable[i] = 0;
-
-    // Value 32·row + lane of the block; absent ones are +0.
-    float value[ROWS];
-    if (present == BLOCK) {
+    // Value 32·row + lane of the warp's first block, then of its second; absent ones are +0.
+    const u32 start = segment * SEGMENT + warp * 2 * BLOCK;
+    const typename Element<KIND>::Bits *from = values + ((u64)chunk * CHUNK + start + lane);
+    float value[2 * ROWS];
+    if (start + 2 * BLOCK <= size.elements) {
         #pragma unroll
-        for (u32 row = 0; row < ROWS; row++) value[row] = Element<KIND>::widen(block[32 * row + lane]);
+        for (u32 row = 0; row < 2 * ROWS; row++) value[row] = Element<KIND>::widen(from[32 * row]);
     } else {
         #pragma unroll
-        for (u32 row = 0; row < ROWS; row++)
-            value[row] = 32 * row + lane < present ? Element<KIND>::widen(block[32 * row + lane]) : 0.0f;
+        for (u32 row = 0; row < 2 * ROWS; row++)
+            value[row] = start + 32 * row + lane < size.elements ? Element<KIND>::widen(from[32 * row]) : 0.0f;
     }
-    u32 any_bits = 0;
-    float norm = 0.0f;
+    float norms[2] = {0.0f, 0.0f};
     #pragma unroll
-    for (u32 row = 0; row < ROWS; row++) {
+    for (u32 row = 0; row < 2 * ROWS; row++) {
         float scaled = __fmul_rn(value[row], scale.prescale);
-        norm = __fadd_rn(norm, __fmul_rn(scaled, scaled));
-        any_bits |= __float_as_uint(value[row]);
+        norms[row / ROWS] = __fadd_rn(norms[row / ROWS], __fmul_rn(scaled, scaled));
     }
-    norm = fold(norm);
-    any_bits = __any_sync(ALL, any_bits != 0);
-    if (lane == 0) {
-        blocks.norm[warp] = norm;
-        blocks.any_bits[warp] = any_bits;
-    }
-    __syncthreads();
-    if (warp == 0) choose_steps(size, segment, scale, blocks, record);
-    __syncthreads();
-
-    const u32 stored = blocks.stored;
-    const u32 groups = (present + GROUP - 1) / GROUP;
-    u8 *slot = slots + (u64)blockIdx.x * slot_bytes;
-    // Only the last block of a chunk has fewer groups, and nothing follows it.
-    u8 *fixed = slot + __popc(stored & (1u << warp) - 1) * GROUPS * shape.fixed_bytes();
-
-    if (stored >> warp & 1) {
-        const float step = blocks.step[warp], inverse = blocks.inverse[warp];
-        // Beyond its classes, or beyond what is rounded exactly below, a value is the processor's business.
-        const float limit = (float)umin(((MAX_CLASS + shape.wide) << shape.low_bits) - 1, 4194303) + 0.5f;
-        u32 magnitude[ROWS], signs = 0;
-        float largest = 0.0f, max_error = 0.0f, squares = 0.0f;
-        double wide_max = 0.0, wide_squares = 0.0, wide_norm = 0.0;
-        u8 *of_lane = &high[warp][0][lane % 8 * 4 + lane / 8];
+    float norm = fold_pair(norms[0], norms[1]);
+    // No sum of squares may still be small numbers, or -0.
+    bool any_bits = norm != 0.0f;
+    if (__any_sync(ALL, !any_bits)) {
+        u32 bits[2] = {0, 0};
         #pragma unroll
-        for (u32 row = 0; row < ROWS; row++) {
-            // Adding 1.5·2^23 rounds to a whole number, ties to even, and leaves it in the low bits.
-            float steps = __fmul_rn(fabsf(value[row]), inverse);
-            float shifted = __fadd_rn(steps, 12582912.0f);
-            float restored = __fmul_rn(__fsub_rn(shifted, 12582912.0f), step);
-            magnitude[row] = __float_as_uint(shifted) - 0x4b400000u;
-            largest = fmaxf(largest, steps);
-            if (KIND == F32) {
-                float error = fabsf(__fsub_rn(fabsf(value[row]), restored));
-                float in_steps = __fmul_rn(error, inverse);
-                squares = __fadd_rn(squares, __fmul_rn(in_steps, in_steps));
-                max_error = fmaxf(max_error, error);
-            } else {
-                // What counts is the error after rounding to the type of the data.
-                double narrowed = Element<KIND>::widen(Element<KIND>::narrow(restored));
-                double original = fabsf(value[row]);
-                double error = fabs(__dsub_rn(original, narrowed));
-                wide_squares = __dadd_rn(wide_squares, __dmul_rn(error, error));
-                wide_norm = __dadd_rn(wide_norm, __dmul_rn(original, original));
-                wide_max = fmax(wide_max, error);
-            }
-            u32 negative = __ballot_sync(ALL, (int)__float_as_uint(value[row]) < 0);
-            if (lane == row) signs = negative;
-            of_lane[32 * row] = (u8)(0x80 | magnitude[row] >> shape.low_bits);
-        }
-        if (__any_sync(ALL, !(largest < limit)) && lane == 0) atomicOr(&blocks.refused, 1);
-        if (KIND == F32) {
-            squares = fold(squares);
-            max_error = fold_max(max_error);
-            if (lane == 0) {
-                blocks.squares[warp] = squares;
-                blocks.max_error[warp] = max_error;
-            }
-        } else {
-            wide_squares = fold(wide_squares);
-            wide_norm = fold(wide_norm);
-            for (int apart = 16; apart > 0; apart >>= 1) wide_max = fmax(wide_max, __shfl_xor_sync(ALL, wide_max, apart));
-            if (lane == 0) {
-                record.max_error[warp] = wide_max;
-                record.squared_error[warp] = wide_squares;
-                record.squared_norm[warp] = wide_norm;
-            }
-        }
+        for (u32 row = 0; row < 2 * ROWS; row++) bits[row / ROWS] |= __float_as_uint(value[row]);
+        bool first = __any_sync(ALL, bits[0] != 0), second = __any_sync(ALL, bits[1] != 0);
+        any_bits = lane < 16 ? first : second;
+    }
+    if (lane % 16 == 0) {
+        shared.norm[2 * warp + lane / 16] = norm;
+        shared.any_bits[2 * warp + lane / 16] = any_bits;
+    }
+    __syncthreads();
+    if (warp == 0) choose_steps(size, segment, scale, shared, record);
+    __syncthreads();
 
-        // Signs: lane `row` has the half mask of group row / 2.
-        if (lane < 2 * groups) *(u32 *)(fixed + lane / 2 * shape.fixed_bytes() + lane % 2 * 4) = signs;
-        // Low bits in layers of four: word l of a group has value 8r + l in nibble r, so lanes of equal l join.
-        u8 *low_part = fixed + 8;
-        for (u32 layer = 0; layer < shape.nibble_layers(); layer++) {
-            u32 word[GROUPS];
-            #pragma unroll
-            for (u32 group = 0; group < GROUPS; group++) {
-                u32 near = magnitude[2 * group] >> 4 * layer & 15, far = magnitude[2 * group + 1] >> 4 * layer & 15;
-                word[group] = (near | far << 16) << lane / 8 * 4;
-            }
-            // Lanes 16 apart, then 8 apart, each keep half of the groups: lane 8g + l ends with word l of group g.
-            bool upper = lane & 16;
-            u32 kept0 = upper ? word[2] : word[0], kept1 = upper ? word[3] : word[1];
-            kept0 |= __shfl_xor_sync(ALL, upper ? word[0] : word[2], 16);
-            kept1 |= __shfl_xor_sync(ALL, upper ? word[1] : word[3], 16);
-            bool odd_group = lane & 8;
-            u32 kept = (odd_group ? kept1 : kept0) | __shfl_xor_sync(ALL, odd_group ? kept0 : kept1, 8);
-            if (lane / 8 < groups)
-                *(u32 *)(low_part + lane / 8 * shape.fixed_bytes() + 32 * layer + lane % 8 * 4) = kept;
+    u8 *slot = slots + (u64)blockIdx.x * slot_bytes;
+    Errors errors[2];
+    Largest largest = {0.0f, 0.0};
+    #pragma unroll
+    for (u32 i = 0; i < 2; i++) {
+        errors[i] = quantise<KIND>(value + i * ROWS, 2 * warp + i, shape, largest, shared);
+    }
+    write_errors<KIND>(errors, largest, shared, record);
+    __syncwarp();
+
+    const u32 stored = shared.stored;
+    #pragma unroll
+    for (u32 i = 0; i < 2; i++) {
+        u32 block = 2 * warp + i, group = lane / 8, l = lane % 8;
+        u32 groups = stored_groups(stored, block, segment, size);
+        // Eight lanes for each group.
+        if (shape.nibble_layers() > 0 && group < groups) {
+            u32 *word = (u32 *)(slot + fixed_at(stored, block, group, shape) + 8) + l;
+            *word = low_nibbles(&shared.nibbles[block * GROUPS + group][8 * l]);
         }
-        low_part += 32 * shape.nibble_layers();
-        for (u32 plane = 0; plane < shape.low_planes(); plane++) {
-            u32 bit = 4 * shape.nibble_layers() + plane, mask = 0;
+    }
+    if (shape.low_bits != 4) {
+        #pragma unroll 1
+        for (u32 i = 0; i < 2; i++) {
+            u32 block = 2 * warp + i, groups = stored_groups(stored, block, segment, size);
+            float of_block[ROWS];
             #pragma unroll
-            for (u32 row = 0; row < ROWS; row++) {
-                u32 ballot = __ballot_sync(ALL, magnitude[row] >> bit & 1);
-                if (lane == row) mask = ballot;
-            }
-            if (lane < 2 * groups)
-                *(u32 *)(low_part + lane / 2 * shape.fixed_bytes() + 8 * plane + lane % 2 * 4) = mask;
+            for (u32 row = 0; row < ROWS; row++) of_block[row] = i == 0 ? value[row] : value[ROWS + row];
+            if (groups > 0)
+                more_low_bits(of_block, shared.inverse[block], shape, groups, slot + fixed_at(stored, block, 0, shape));
         }
     }
     __syncthreads();
 
     // One thread for each group.
-    u32 bits = 0;
-    if (threadIdx.x < SEGMENT_GROUPS) {
-        u32 of_block = threadIdx.x / GROUPS, group = threadIdx.x % GROUPS;
-        u32 first = segment * SEGMENT + threadIdx.x * GROUP;
-        if (first < size.elements && stored >> of_block & 1) {
-            BitWriter writer(group_words + threadIdx.x);
-            Bits64 passed = variable_part((const u32 *)high[of_block][2 * group], shape, writer);
-            bits = writer.finish();
-            if (writer.overflowed()) atomicOr(&blocks.refused, 1);
-            u32 before = __popc(stored & (1u << of_block) - 1);
-            u32 *end = (u32 *)(slot + (before * GROUPS + group + 1) * shape.fixed_bytes());
-            end[-2] = passed.low;
-            end[-1] = passed.up;
+    HighBits high;
+    Classes classes;
+    u32 bits = 0, bits_before = 0;
+    if (warp < SEGMENT_GROUPS / 32) {
+        u32 block = threadIdx.x / GROUPS, group = threadIdx.x % GROUPS;
+        if (group < stored_groups(stored, block, segment, size)) {
+            high = high_bits(shared, threadIdx.x);
+            classes = Classes(high, shape);
+            bits = classes.bits;
+            uint2 *fixed = (uint2 *)(slot + fixed_at(stored, block, group, shape));
+            const u32 *signs = &shared.signs[block][2 * group];
+            fixed[0] = make_uint2(signs[0], signs[1]);
+            fixed[shape.fixed_bytes() / 8 - 1] = make_uint2(classes.first.low, classes.first.up);
         }
-        group_bits[threadIdx.x] = bits;
-    } else if (KIND == F32 && warp == 2 && lane < SEGMENT_BLOCKS) {
-        // Meanwhile another warp writes down the errors.
-        double max_error = 0.0, squared_error = 0.0, squared_norm = 0.0;
-        if (stored >> lane & 1) {
-            double unscale = power_f64(scale.exponent), step = blocks.step[lane];
-            max_error = blocks.max_error[lane];
-            squared_error = __dmul_rn(__dmul_rn(blocks.squares[lane], step), step);
-            squared_norm = __dmul_rn(__dmul_rn(blocks.norm[lane], unscale), unscale);
-        }
-        record.max_error[lane] = max_error;
-        record.squared_error[lane] = squared_error;
-        record.squared_norm[lane] = squared_norm;
-    } else if (KIND != F32 && warp == 2 && lane < SEGMENT_BLOCKS && !(stored >> lane & 1)) {
-        record.max_error[lane] = record.squared_error[lane] = record.squared_norm[lane] = 0.0;
-    }
-    __syncthreads();
-
-    // Where each group's bits go: behind those of the groups before it.
-    if (warp == 0) {
-        u32 mine = group_bits[2 * lane], pair = mine + group_bits[2 * lane + 1], sum = pair;
+        u32 sum = bits;
         for (u32 apart = 1; apart < 32; apart <<= 1) {
             u32 before = __shfl_up_sync(ALL, sum, apart);
             if (lane >= apart) sum += before;
         }
-        group_bits[2 * lane] = sum - pair;
-        group_bits[2 * lane + 1] = sum - pair + mine;
-        if (lane == 31) {
-            u32 present_blocks = umin(SEGMENT_BLOCKS, size.blocks - segment * SEGMENT_BLOCKS);
-            u32 stored_groups = __popc(stored) * GROUPS;
-            // The last block of the chunk, if it is short.
-            u32 tail = size.elements % BLOCK;
-            bool short_block = tail != 0 && segment + 1 == size.segments && (stored >> present_blocks - 1 & 1);
-            if (short_block) stored_groups -= GROUPS - (tail + GROUP - 1) / GROUP;
-            bool too_long = sum > 8 * VARIABLE_BYTES;
-            if (too_long) atomicOr(&blocks.refused, 1);
-            record.fixed_bytes = stored_groups * shape.fixed_bytes();
-            record.variable_bytes = (sum + 7) / 8;
-            record.refused = blocks.refused;
-        }
+        bits_before = sum - bits;
+        if (lane == 31) shared.variable_bits[warp] = sum;
+    } else if (warp == SEGMENT_GROUPS / 32) {
+        // Meanwhile another warp writes down the errors.
+        finish_errors<KIND>(scale, shared, record);
     }
     __syncthreads();
-    if (blocks.refused) return;
-    if (threadIdx.x < SEGMENT_GROUPS) {
-        u32 at = group_bits[threadIdx.x];
-        for (u32 i = 0; 32 * i < bits; i++, at += 32) {
-            u32 word = group_words[i * SEGMENT_GROUPS + threadIdx.x];
-            atomicOr(&variable[at / 32], word << at % 32);
-            u32 spilled = __funnelshift_l(word, 0, at);
-            if (spilled != 0) atomicOr(&variable[at / 32 + 1], spilled);
-        }
+    const u32 all_bits = shared.variable_bits[0] + shared.variable_bits[1], variable_bytes = (all_bits + 7) / 8;
+    const bool refused = shared.refused || variable_bytes > VARIABLE_BYTES;
+    if (threadIdx.x == ENCODE_THREADS - 1) {
+        u32 last = umin(SEGMENT_BLOCKS, size.blocks - segment * SEGMENT_BLOCKS) - 1;
+        record.fixed_bytes = fixed_at(stored, last, stored_groups(stored, last, segment, size), shape);
+        record.variable_bytes = variable_bytes;
+        record.refused = refused;
     }
+    if (refused) return;
+    if (bits > 0) variable_part(high, classes, shape, BitWriter(shared.variable, warp * shared.variable_bits[0] + bits_before));
     __syncthreads();
-    u32 *variable_slot = (u32 *)(slot + SEGMENT_GROUPS * shape.fixed_bytes());
-    for (u32 i = threadIdx.x; 4 * i < record.variable_bytes; i += ENCODE_THREADS) variable_slot[i] = variable[i];
+    uint4 *variable_slot = (uint4 *)(slot + SEGMENT_GROUPS * shape.fixed_bytes());
+    if (16 * threadIdx.x < variable_bytes) variable_slot[threadIdx.x] = ((const uint4 *)shared.variable)[threadIdx.x];
 }
 
 // Adds in the order of the blocks, as the processor does, and finds where each segment goes: one warp, all lanes the same.
@@ -473,14 +634,12 @@ __device__ inline void total(u32 elements, SegmentRecord *records, ChunkRecord *
         bool mine = lane < blocks;
         double error = mine ? record.squared_error[lane] : 0.0;
         double norm = mine ? record.squared_norm[lane] : 0.0;
-        double largest = mine ? record.max_error[lane] : 0.0;
         for (u32 block = 0; block < blocks; block++) {
             squared_error = __dadd_rn(squared_error, __shfl_sync(ALL, error, block));
             squared_norm = __dadd_rn(squared_norm, __shfl_sync(ALL, norm, block));
         }
-        max_error = fmax(max_error, largest);
+        max_error = fmax(max_error, record.max_error);
     }
-    for (int apart = 16; apart > 0; apart >>= 1) max_error = fmax(max_error, __shfl_xor_sync(ALL, max_error, apart));
     if (lane == 0) {
         ChunkRecord &chunk = chunks[blockIdx.x];
         chunk.payload_bytes = refused ? 0 : fixed_start + all_fixed + all_variable;

@@ -109,18 +109,35 @@ __device__ inline float block_step(float unit, u32 code) {
     return __fmul_rn(__fmul_rn(unit, FRACTIONS[code & 7]), power_f32(-(int)(code >> 3)));
 }
 
-// Sums over the lanes of a warp in halves: 16 apart, 8 apart, … Addition commutes, so every lane has the sum.
-__device__ inline float fold(float sum) {
-    for (int apart = 16; apart > 0; apart >>= 1) sum = __fadd_rn(sum, __shfl_xor_sync(ALL, sum, apart));
+__device__ inline float add(float a, float b) { return __fadd_rn(a, b); }
+__device__ inline double add(double a, double b) { return __dadd_rn(a, b); }
+__device__ inline float larger(float a, float b) { return fmaxf(a, b); }
+__device__ inline double larger(double a, double b) { return fmax(a, b); }
+
+// Sums over the lanes of a warp in halves: 16 apart, 8 apart, … Addition commutes, so every lane has the sum. Two sums at once: lanes
+// below 16 have the first, the others the second.
+template <class Float> __device__ inline Float fold_pair(Float first, Float second) {
+    const bool upper = threadIdx.x & 16;
+    Float sum = upper ? second : first;
+    sum = add(sum, __shfl_xor_sync(ALL, upper ? first : second, 16));
+    for (int apart = 8; apart > 0; apart >>= 1) sum = add(sum, __shfl_xor_sync(ALL, sum, apart));
     return sum;
 }
-__device__ inline double fold(double sum) {
-    for (int apart = 16; apart > 0; apart >>= 1) sum = __dadd_rn(sum, __shfl_xor_sync(ALL, sum, apart));
-    return sum;
-}
-__device__ inline float fold_max(float largest) {
-    for (int apart = 16; apart > 0; apart >>= 1) largest = fmaxf(largest, __shfl_xor_sync(ALL, largest, apart));
+template <class Float> __device__ inline Float fold_max(Float largest) {
+    for (int apart = 16; apart > 0; apart >>= 1) largest = larger(largest, __shfl_xor_sync(ALL, largest, apart));
     return largest;
+}
+
+// One instruction each: bits that two of three have, and bits of `a` where the mask is set, else of `b`.
+__device__ inline u32 majority(u32 a, u32 b, u32 c) {
+    u32 most;
+    asm("lop3.b32 %0, %1, %2, %3, 0xe8;" : "=r"(most) : "r"(a), "r"(b), "r"(c));
+    return most;
+}
+__device__ inline u32 merge(u32 mask, u32 a, u32 b) {
+    u32 merged;
+    asm("lop3.b32 %0, %1, %2, %3, 0xca;" : "=r"(merged) : "r"(mask), "r"(a), "r"(b));
+    return merged;
 }
 
 // A mask of 64 values.
@@ -129,20 +146,25 @@ struct Bits64 {
     u32 up;
 };
 
+__device__ inline Bits64 operator&(Bits64 a, Bits64 b) { return {a.low & b.low, a.up & b.up}; }
 __device__ inline u32 ones(Bits64 bits) { return __popc(bits.low) + __popc(bits.up); }
+
+// The bits below the lowest that is set; all of them if none is.
+__device__ inline u32 below_lowest(u32 bits) { return bits - 1 & ~bits; }
 
 // The bits of `value` at the set positions of `mask`, moved together at the low end of each half. `value` has no other bits.
 // Goes once round for each bit of `value`, in both halves at once: good where it has few.
 __device__ inline Bits64 gather_few(Bits64 value, Bits64 mask) {
     Bits64 gathered = {0, 0};
     while ((value.low | value.up) != 0) {
-        // Of no bit at all the lowest is 0, and what is below it all: a shift by 32, which leaves nothing.
-        u32 low = value.low & -value.low, up = value.up & -value.up;
-        gathered.low |= __funnelshift_lc(0, low != 0, __popc(mask.low & low - 1));
-        gathered.up |= __funnelshift_lc(0, up != 0, __popc(mask.up & up - 1));
-        value.low ^= low;
-        value.up ^= up;
+        // In a half without any bit left, this sets the one behind all positions of the mask.
+        gathered.low |= __funnelshift_lc(0, 1, __popc(mask.low & below_lowest(value.low)));
+        gathered.up |= __funnelshift_lc(0, 1, __popc(mask.up & below_lowest(value.up)));
+        value.low &= value.low - 1;
+        value.up &= value.up - 1;
     }
+    gathered.low &= ~__funnelshift_lc(0, ALL, __popc(mask.low));
+    gathered.up &= ~__funnelshift_lc(0, ALL, __popc(mask.up));
     return gathered;
 }
 
@@ -151,12 +173,10 @@ __device__ inline Bits64 gather_most(Bits64 value, Bits64 mask) {
     Bits64 gaps = {~mask.low, ~mask.up};
     while ((gaps.low | gaps.up) != 0) {
         // What lies above the lowest gap moves over it, and the other gaps with it. Without a gap nothing moves.
-        u32 low = gaps.low & -gaps.low, up = gaps.up & -gaps.up;
-        u32 below_low = low - 1, below_up = up - 1;
-        value.low = value.low & below_low | value.low >> 1 & ~below_low;
-        value.up = value.up & below_up | value.up >> 1 & ~below_up;
-        gaps.low = (gaps.low ^ low) >> (low != 0);
-        gaps.up = (gaps.up ^ up) >> (up != 0);
+        value.low = merge(below_lowest(gaps.low), value.low, value.low >> 1);
+        value.up = merge(below_lowest(gaps.up), value.up, value.up >> 1);
+        gaps.low = (gaps.low & gaps.low - 1) >> 1;
+        gaps.up = (gaps.up & gaps.up - 1) >> 1;
     }
     return value;
 }

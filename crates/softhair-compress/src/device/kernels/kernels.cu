@@ -9,7 +9,7 @@
         survey<KIND>((const Element<KIND>::Bits *)values, (u32)elements, __longlong_as_double((long long)fraction),       \
                      (ChunkScale *)scales);                                                                               \
     }                                                                                                                     \
-    extern "C" __global__ void __launch_bounds__(ENCODE_THREADS)                                                          \
+    extern "C" __global__ void __launch_bounds__(ENCODE_THREADS, 4)                                                       \
         grain_encode_##name(u64 values, u64 elements, u64 scales, u64 shape, u64 slots, u64 slot_bytes, u64 records) {    \
         encode<KIND>((const Element<KIND>::Bits *)values, (u32)elements, (const ChunkScale *)scales, Shape((u32)shape),   \
                      (u8 *)slots, (u32)slot_bytes, (SegmentRecord *)records);                                             \
