@@ -109,7 +109,7 @@ impl<C: Card, W: Write + Seek> Pipeline<'_, '_, C, W> {
         self.card.launch(lane, &format!("grain_encode_{suffix}"), segments, 256, &arguments)?;
         self.card.launch(lane, "grain_total", grid, 32, &[elements, records, chunk_records])?;
         let arguments = [elements, scales, shape, slots, slot_bytes, records, chunk_records, packed];
-        self.card.launch(lane, "grain_gather", segments, 256, &arguments)?;
+        self.card.launch(lane, "grain_gather", segments, 64, &arguments)?;
         self.card.fetch(lane, chunk_records, 0, chunks * CHUNK_RECORD_BYTES)?;
         Ok(Flight { lane, first_chunk, chunks, coded: None })
     }

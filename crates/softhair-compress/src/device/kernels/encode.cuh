@@ -9,7 +9,7 @@
 // A warp takes two blocks of values.
 constexpr u32 ENCODE_THREADS = 32 * SEGMENT_BLOCKS / 2;
 constexpr u32 SURVEY_THREADS = 512;
-constexpr u32 GATHER_THREADS = 256;
+constexpr u32 GATHER_THREADS = 64;
 // Bytes of a segment's variable part that a slot has room for: six bits a value, where less than five can occur.
 constexpr u32 VARIABLE_BYTES = 3072;
 static_assert(VARIABLE_BYTES <= 16 * ENCODE_THREADS, "one access of each thread clears it, and one copies it");
@@ -71,13 +71,25 @@ __device__ void survey(const typename Element<KIND>::Bits *values, u32 elements,
     __shared__ u32 partial[SURVEY_THREADS / 32];
     const ChunkSize size(elements, blockIdx.x);
     const Bits *chunk = values + (u64)blockIdx.x * CHUNK;
-    const u32 magnitude = KIND == F32 ? 0x7fffffffu : 0x7fffu;
     u32 largest = 0;
     // Magnitudes are ordered like their bits, in every format.
-    if (size.elements == CHUNK) {
-        #pragma unroll 16
-        for (u32 i = 0; i < CHUNK; i += SURVEY_THREADS) largest = max(largest, chunk[i + threadIdx.x] & magnitude);
+    if (size.elements == CHUNK && (u64)chunk % 16 == 0) {
+        const uint4 *from = (const uint4 *)chunk + threadIdx.x;
+        // Of the upper half of a word, where that is a value: what lies below it decides nothing.
+        u32 upper = 0;
+        #pragma unroll 8
+        for (u32 i = 0; i < CHUNK * sizeof(Bits) / 16 / SURVEY_THREADS; i++) {
+            const uint4 four = from[i * SURVEY_THREADS];
+            const u32 word[4] = {four.x, four.y, four.z, four.w};
+            #pragma unroll
+            for (u32 j = 0; j < 4; j++) {
+                upper = max(upper, word[j] & 0x7fffffffu);
+                if (KIND != F32) largest = max(largest, word[j] & 0x7fffu);
+            }
+        }
+        largest = KIND == F32 ? upper : max(largest, upper >> 16);
     } else {
+        const u32 magnitude = KIND == F32 ? 0x7fffffffu : 0x7fffu;
         for (u32 i = threadIdx.x; i < size.elements; i += SURVEY_THREADS) largest = max(largest, chunk[i] & magnitude);
     }
     for (int apart = 16; apart > 0; apart >>= 1) largest = max(largest, __shfl_xor_sync(ALL, largest, apart));
@@ -650,17 +662,23 @@ __device__ inline void total(u32 elements, SegmentRecord *records, ChunkRecord *
     }
 }
 
-// Copies bytes to any address, from one that is a multiple of four and may be read up to the next multiple.
+// Copies bytes to any address, 16 at a time; from one that is a multiple of four and may be read up to the next multiple.
 __device__ inline void copy(u8 *to, const u8 *from, u32 bytes) {
-    u32 head = umin(bytes, -(u32)(u64)to & 3);
+    u32 head = umin(bytes, -(u32)(u64)to & 15);
     if (threadIdx.x < head) to[threadIdx.x] = from[threadIdx.x];
-    u32 words = (bytes - head) / 4, shift = 8 * head;
-    const u32 *source = (const u32 *)from;
-    for (u32 i = threadIdx.x; i < words; i += blockDim.x) {
-        u32 word = shift == 0 ? source[i] : __funnelshift_r(source[i], source[i + 1], shift);
-        ((u32 *)(to + head))[i] = word;
+    u32 shift = head % 4 * 8, fours = (bytes - head) / 16;
+    // Without a shift the fifth word is not needed.
+    u32 fifth = shift == 0 ? 3 : 4;
+    const u32 *source = (const u32 *)from + head / 4;
+    uint4 *target = (uint4 *)(to + head);
+    #pragma unroll 1
+    for (u32 i = threadIdx.x; i < fours; i += GATHER_THREADS) {
+        const u32 *word = source + 4 * i;
+        u32 second = word[1], third = word[2], fourth = word[3];
+        target[i] = make_uint4(__funnelshift_r(word[0], second, shift), __funnelshift_r(second, third, shift),
+                               __funnelshift_r(third, fourth, shift), __funnelshift_r(fourth, word[fifth], shift));
     }
-    u32 done = head + 4 * words;
+    u32 done = head + 16 * fours;
     if (threadIdx.x < bytes - done) to[done + threadIdx.x] = from[done + threadIdx.x];
 }
 
