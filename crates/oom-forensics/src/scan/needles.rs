@@ -1,0 +1,88 @@
+//! The substrings by which a line is found that may say something. What is found by them is read with care elsewhere.
+//!
+//! A vectorised search compares the first four bytes of a needle (three, if one of its group has no more), half a byte at
+//! a time, and in eight groups; whatever passes is compared again, one by one, which is what costs. So a needle begins with
+//! what is rare in a log: capitals, punctuation. `BFCArena` is found, and not `Failed to allocate memory` behind it.
+
+/// Results, headers and status codes: three bytes, or capitals. A newline at the beginning is that of the line before.
+pub(super) const SHORT: &[&str] = &[
+    // Pytest's progress: `[ 12%]`, at the end of a line or behind a worker, plain or in colour.
+    "%]\n",
+    "%]\r",
+    "%] ",
+    "%]\u{1b}",
+    // Headers, plain, in colour, or behind a time stamp. A long title leaves room for one sign only.
+    "\n==",
+    "\n= ",
+    "m==",
+    "m= ",
+    "\n__",
+    "\n_ ",
+    "m__",
+    "m_ ",
+    "Z ==",
+    "Z __",
+    // Results.
+    "PASS",
+    "FAIL",
+    "ERROR at ",
+    "ERROR collecting",
+    "XFAIL",
+    "SIGK",
+    "SIGS",
+    "SIGA",
+    "TIMEOUT",
+    "STDOUT:",
+    "STDERR:",
+    // Status codes and names.
+    "OUT_OF_M",
+    "ALLOC_F",
+    "ALLOCATION_F",
+    "RESOURCE_E",
+    "OOM when",
+    "BFCArena",
+    "CPUAlloc",
+];
+
+/// Everything else.
+pub(super) const LONG: &[&str] = &[
+    // Node ids, and the dots behind a file.
+    "py::",
+    ".py .",
+    ".py F",
+    ".py E",
+    ".py s",
+    ".py x",
+    ".py X",
+    // Workers of pytest.
+    "rs [",
+    // Cargo and nextest.
+    "... ok",
+    "... ignored",
+    ": ok. ",
+    "/deps/",
+    "\n---",
+    "\u{2500}\u{2500}",
+    // Messages.
+    "ut of memory",
+    "MemoryError",
+    "MemoryAllocation",
+    "OutOfMem",
+    "::bad_alloc",
+    "-kill:",
+    "GPU memory u",
+    "`gpu_mem",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_group_fits_into_one_vectorised_search() {
+        for group in [SHORT, LONG] {
+            assert!(group.len() <= 32 && group.iter().all(|needle| (3..64).contains(&needle.len())));
+        }
+        assert!(LONG.iter().all(|needle| needle.len() > 3));
+    }
+}
