@@ -144,7 +144,7 @@ fn launch<C: Card>(
         let arguments = [sent, sent, segments, all_segments, positions, damaged];
         card.launch(lane, "grain_index", all_segments.div_ceil(64) as u32, 64, &arguments)?;
         let arguments = [sent, sent, segments, positions, damaged, values];
-        card.launch(lane, &format!("grain_restore_{suffix}"), all_segments as u32, 512, &arguments)?;
+        card.launch(lane, &format!("grain_restore_{suffix}"), all_segments as u32, 256, &arguments)?;
         card.fetch(lane, damaged, window.verdict, 4)?;
     }
     for (slot, &chunk) in filled.raw.iter().enumerate() {

@@ -150,19 +150,8 @@ struct HighBits {
 __device__ inline void upper_planes(const u32 *word, u32 *plane) {
     #pragma unroll
     for (u32 l = 0; l < 4; l++) plane[l] = merge(0x0f0f0f0fu, word[l] >> 4, word[l + 4]);
-    // Now bit 4·(l / 4) + i of byte r of word l % 4 is bit i of value 8r + l. What numbers the word changes places with i.
-    #pragma unroll
-    for (u32 l = 0; l < 4; l += 2) {
-        u32 even = plane[l], odd = plane[l + 1];
-        plane[l] = merge(0x55555555u, even, odd << 1);
-        plane[l + 1] = merge(0x55555555u, even >> 1, odd);
-    }
-    #pragma unroll
-    for (u32 l = 0; l < 2; l++) {
-        u32 near = plane[l], far = plane[l + 2];
-        plane[l] = merge(0x33333333u, near, far << 2);
-        plane[l + 2] = merge(0x33333333u, near >> 2, far);
-    }
+    // Now bit 4·(l / 4) + i of byte r of word l % 4 is bit i of value 8r + l.
+    transpose_nibbles(plane);
 }
 
 // Bits in a row into words that were zero, from any bit on. Others may write the bits before and behind them.

@@ -181,17 +181,17 @@ __device__ inline Bits64 gather_most(Bits64 value, Bits64 mask) {
     return value;
 }
 
-// The low bits of each half of `value` moved apart to the set positions of `mask`. Once round for each of those.
+// The low bits of each half of `value` moved apart to the set positions of `mask`; what else `value` has does not matter. Once round
+// for each of those positions.
 __device__ inline Bits64 scatter_few(Bits64 value, Bits64 mask) {
     Bits64 scattered = {0, 0};
     while ((mask.low | mask.up) != 0) {
-        u32 low = mask.low & -mask.low, up = mask.up & -mask.up;
-        if (value.low & 1) scattered.low |= low;
-        if (value.up & 1) scattered.up |= up;
+        if (value.low & 1) scattered.low |= mask.low & ~(mask.low - 1);
+        if (value.up & 1) scattered.up |= mask.up & ~(mask.up - 1);
         value.low >>= 1;
         value.up >>= 1;
-        mask.low ^= low;
-        mask.up ^= up;
+        mask.low &= mask.low - 1;
+        mask.up &= mask.up - 1;
     }
     return scattered;
 }
@@ -200,13 +200,27 @@ __device__ inline Bits64 scatter_few(Bits64 value, Bits64 mask) {
 __device__ inline Bits64 scatter_most(Bits64 value, Bits64 mask) {
     Bits64 gaps = {~mask.low, ~mask.up};
     while ((gaps.low | gaps.up) != 0) {
-        u32 low = gaps.low & -gaps.low, up = gaps.up & -gaps.up;
-        // Below the lowest gap everything is in place. Without a gap, that is everything.
-        u32 below_low = low - 1, below_up = up - 1;
-        value.low = value.low & below_low | (value.low & ~below_low) << 1;
-        value.up = value.up & below_up | (value.up & ~below_up) << 1;
-        gaps.low ^= low;
-        gaps.up ^= up;
+        // Below the lowest gap everything is in place, the rest moves up by one. Without a gap, everything is in place.
+        value.low += value.low & ~below_lowest(gaps.low);
+        value.up += value.up & ~below_lowest(gaps.up);
+        gaps.low &= gaps.low - 1;
+        gaps.up &= gaps.up - 1;
     }
     return value;
+}
+
+// In each nibble, bit i of word j changes places with bit j of word i.
+__device__ inline void transpose_nibbles(u32 *word) {
+    #pragma unroll
+    for (u32 i = 0; i < 4; i += 2) {
+        u32 even = word[i], odd = word[i + 1];
+        word[i] = merge(0x55555555u, even, odd << 1);
+        word[i + 1] = merge(0x55555555u, even >> 1, odd);
+    }
+    #pragma unroll
+    for (u32 i = 0; i < 2; i++) {
+        u32 near = word[i], far = word[i + 2];
+        word[i] = merge(0x33333333u, near, far << 2);
+        word[i + 2] = merge(0x33333333u, near >> 2, far);
+    }
 }
