@@ -135,7 +135,10 @@ __device__ inline void high_parts(const u32 *words, u32 at, Bits64 passed, Shape
             wide.up = ~passed.up;
         }
         if (c == MAX_CLASS) break;
-        passed = scatter_few(take(words, at, passed), passed);
+        Bits64 bits = take(words, at, passed);
+        // About half of all weights pass the first threshold, and fewer and fewer the next.
+        if (c == 1) passed = {scatter_any(bits.low, passed.low), scatter_any(bits.up, passed.up)};
+        else passed = scatter_few(bits, passed);
     }
     if (shape.wide > 0) {
         // Every wide class begins at an even number.
@@ -264,6 +267,7 @@ __device__ void restore(const u8 *sent, const ChunkPlan *chunks, const SegmentPl
         const u32 left = here - group * GROUP, block = group / GROUPS;
         typename Element<KIND>::Bits *out = of_segment + group * GROUP;
         if (!(stored >> block & 1)) {
+            #pragma unroll 1
             for (u32 row = 0; row < 8; row++)
                 if (8 * row + l < left) out[8 * row] = 0;
             continue;

@@ -90,6 +90,7 @@ __device__ void survey(const typename Element<KIND>::Bits *values, u32 elements,
         largest = KIND == F32 ? upper : max(largest, upper >> 16);
     } else {
         const u32 magnitude = KIND == F32 ? 0x7fffffffu : 0x7fffu;
+        #pragma unroll 1
         for (u32 i = threadIdx.x; i < size.elements; i += SURVEY_THREADS) largest = max(largest, chunk[i] & magnitude);
     }
     for (int apart = 16; apart > 0; apart >>= 1) largest = max(largest, __shfl_xor_sync(ALL, largest, apart));
@@ -376,15 +377,15 @@ __device__ inline Errors quantise(const float *value, u32 block, Shape shape, La
     bool large = __any_sync(ALL, (any ^ ROUNDER_BITS) >> shape.low_bits >= 16);
     if (large) {
         // Beyond its classes, or beyond what is rounded exactly above, a value is the processor's business.
-        const float limit = (float)umin(((MAX_CLASS + shape.wide) << shape.low_bits) - 1, 4194303) + 0.5f;
-        bool beyond = false;
+        const u32 most = ROUNDER_BITS + umin(((MAX_CLASS + shape.wide) << shape.low_bits) - 1, 4194303);
+        u32 largest_magnitude = 0;
         u8 *more = &shared.more[block * GROUPS][of_lane];
         #pragma unroll
         for (u32 row = 0; row < ROWS; row++) {
-            beyond |= !(__fmul_rn(fabsf(value[row]), inverse) < limit);
-            more[row / 2 * (GROUP + 16) + row % 2 * 4] = (u8)((magnitude[row] ^ ROUNDER_BITS) >> shape.low_bits & 0xf0);
+            largest_magnitude = max(largest_magnitude, magnitude[row]);
+            more[row / 2 * (GROUP + 16) + row % 2 * 4] = (u8)(magnitude[row] >> shape.low_bits & 0xf0);
         }
-        if (beyond) atomicOr(&shared.refused, 1);
+        if (largest_magnitude > most) atomicOr(&shared.refused, 1);
     }
     if (lane == 0) shared.large[block] = large;
     return errors;
@@ -680,6 +681,7 @@ __device__ inline void gather(u32 elements, const ChunkScale *scales, Shape shap
     if (segment >= size.segments || payload_bytes == 0) return;
     if (threadIdx.x < 32) {
         u32 before = 0;
+        #pragma unroll 1
         for (u32 i = threadIdx.x; i < chunk; i += 32) {
             u32 bytes = chunks[i].payload_bytes;
             before += bytes == 0 ? 0 : CHUNK_HEADER_BYTES + bytes;

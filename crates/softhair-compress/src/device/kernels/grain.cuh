@@ -186,14 +186,34 @@ __device__ inline Bits64 gather_most(Bits64 value, Bits64 mask) {
 __device__ inline Bits64 scatter_few(Bits64 value, Bits64 mask) {
     Bits64 scattered = {0, 0};
     while ((mask.low | mask.up) != 0) {
-        if (value.low & 1) scattered.low |= mask.low & ~(mask.low - 1);
-        if (value.up & 1) scattered.up |= mask.up & ~(mask.up - 1);
+        Bits64 rest = {mask.low & mask.low - 1, mask.up & mask.up - 1};
+        // The lowest position, times one bit: this keeps another part of the processor busy than all the rest.
+        scattered.low += (mask.low ^ rest.low) * (value.low & 1);
+        scattered.up += (mask.up ^ rest.up) * (value.up & 1);
         value.low >>= 1;
         value.up >>= 1;
-        mask.low &= mask.low - 1;
-        mask.up &= mask.up - 1;
+        mask = rest;
     }
     return scattered;
+}
+
+// The same for 32 bits, always in as many steps: good for a mask that neither has few nor most. In step i, bits move up by 2^i
+// where bit i of the number of gaps below their position is set.
+__device__ inline u32 scatter_any(u32 value, u32 mask) {
+    u32 moves[5], positions = mask, gaps = ~mask << 1;
+    #pragma unroll
+    for (u32 i = 0; i < 5; i++) {
+        // Set where the number of gaps below is odd.
+        u32 odd = gaps;
+        #pragma unroll
+        for (u32 apart = 1; apart < 32; apart <<= 1) odd ^= odd << apart;
+        moves[i] = odd & positions;
+        positions = positions ^ moves[i] | moves[i] >> (1 << i);
+        gaps &= ~odd;
+    }
+    #pragma unroll
+    for (int i = 4; i >= 0; i--) value = merge(moves[i], value << (1 << i), value);
+    return value & mask;
 }
 
 // The same, once round for each bit that is not in `mask`.
