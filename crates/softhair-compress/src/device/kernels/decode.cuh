@@ -55,6 +55,22 @@ __device__ inline u32 stored_blocks(const u8 *codes, u32 blocks) {
     return __ballot_sync(ALL, lane < blocks && codes[lane < blocks ? lane : 0] != ZERO_BLOCK);
 }
 
+// The mask of the first threshold of a group, as the three words that it lies in.
+struct FirstMask {
+    u32 word[3];
+
+    __device__ FirstMask(const u8 *sent, u32 at) {
+        const u32 *from = (const u32 *)sent + at / 4;
+        #pragma unroll
+        for (u32 i = 0; i < 3; i++) word[i] = from[i];
+    }
+    // The mask begins at a byte with this remainder by four.
+    __device__ u32 passed(u32 at) const {
+        u32 shift = at % 4 * 8;
+        return __popc(__funnelshift_r(word[0], word[1], shift)) + __popc(__funnelshift_r(word[1], word[2], shift));
+    }
+};
+
 __device__ inline void index(const u8 *sent, const ChunkPlan *chunks, const SegmentPlan *segments, u32 all_segments,
                              u32 *positions, u32 *damaged) {
     const u32 which = blockIdx.x * INDEX_THREADS + threadIdx.x;
@@ -65,14 +81,25 @@ __device__ inline void index(const u8 *sent, const ChunkPlan *chunks, const Segm
     const SegmentPlan segment = segments[which];
     const Shape shape(chunk.shape);
     const u32 *words = (const u32 *)sent;
-    u32 group_end = segment.fixed;
-    u32 at = 8 * segment.variable;
-    for (u32 i = 0; i < SEGMENT_GROUPS && start + i * GROUP < chunk.elements; i++) {
-        if (sent[segment.codes + i / GROUPS] == ZERO_BLOCK) continue;
-        positions[which * SEGMENT_GROUPS + i] = at;
-        group_end += shape.fixed_bytes();
+    const u32 here = umin(SEGMENT, chunk.elements - start), blocks = (here + BLOCK - 1) / BLOCK;
+    u32 stored = 0;
+    for (u32 block = 0; block < blocks; block++) stored |= (sent[segment.codes + block] != ZERO_BLOCK) << block;
+    // Only the last block may have fewer groups than others.
+    u32 absent = stored >> blocks - 1 & 1 ? blocks * GROUPS - (here + GROUP - 1) / GROUP : 0;
+    u32 groups = __popc(stored) * GROUPS - absent;
+    u32 at = 8 * segment.variable, mask_at = segment.fixed + shape.fixed_bytes() - 8;
+    if (groups == 0) {
+        if (segment.variable != segment.variable_end) atomicOr(damaged, 1);
+        return;
+    }
+    FirstMask ahead(sent, mask_at);
+    for (u32 i = 0; i < groups; i++) {
+        positions[which * SEGMENT_GROUPS + (__ffs(stored) - 1) * GROUPS + i % GROUPS] = at;
+        if (i % GROUPS == GROUPS - 1) stored &= stored - 1;
         // Only how many pass each threshold matters here, not which.
-        u32 passed = __popc(word_at(sent, group_end - 8)) + __popc(word_at(sent, group_end - 4));
+        u32 passed = ahead.passed(mask_at);
+        // Where a group begins is known only when the one before is done, but its mask can be on its way meanwhile.
+        if (i + 1 < groups) ahead = FirstMask(sent, mask_at += shape.fixed_bytes());
         u32 narrow = shape.wide == 1 ? passed : 0;
         for (u32 c = 2; c <= MAX_CLASS && passed != 0; c++) {
             passed = ones(take(words, at, passed));
