@@ -77,6 +77,8 @@ pub(crate) enum Verb {
     Gpu(Gpu),
     /// Where a piece of work should run, and why
     Place(Place),
+    /// Which tests of a log ran out of GPU memory, where, why, and what to do about it
+    OomReport(OomReport),
     /// The settings in effect, and where each came from
     Config,
     /// Completions for a shell, to be sourced by it
@@ -267,6 +269,34 @@ pub(crate) struct Place {
     #[cfg(feature = "homomorphic")]
     #[arg(long, value_name = "N", requires = "vector")]
     pub(crate) row: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OomReport {
+    /// Logs of one run: plain, .gz or .zst; - is stdin
+    #[arg(required_unless_present = "compare", value_name = "LOG", value_hint = ValueHint::FilePath)]
+    pub(crate) logs: Vec<PathBuf>,
+    /// Compare two runs, each a log or a report saved with --json, and say whether the targets are met
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with = "logs", value_hint = ValueHint::FilePath)]
+    pub(crate) compare: Vec<PathBuf>,
+    /// Fail, with exit code 1, if a target is missed
+    #[arg(long, requires = "compare")]
+    pub(crate) gate: bool,
+    /// Target: fewer out-of-memory errors than this [default: 20]
+    #[arg(long, value_name = "N", requires = "compare")]
+    pub(crate) ooms_below: Option<u64>,
+    /// Target: fewer tests that end in an error than this [default: 50]
+    #[arg(long, value_name = "N", requires = "compare")]
+    pub(crate) errors_below: Option<u64>,
+    /// Target: more tests that pass than this [default: 98]
+    #[arg(long, value_name = "PERCENT", requires = "compare", allow_negative_numbers = true, value_parser = percent)]
+    pub(crate) success_above: Option<f64>,
+    /// Known errors to look for, instead of those that come along
+    #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
+    pub(crate) patterns: Option<PathBuf>,
+    /// Write the report as JUnit XML, too; of two runs, that of the second
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) junit: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

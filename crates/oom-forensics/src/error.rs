@@ -10,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The log could not be read on.
-    #[error("{log}: reading failed after {bytes} bytes: {source}; what was read so far is in the report")]
+    #[error("{log}: reading failed after {bytes} bytes: {source}")]
     Read {
         /// Which log.
         log: String,

@@ -44,14 +44,24 @@ pub(crate) fn behind_timestamp(line: &str) -> &str {
     if is_stamp { &line[end + 1..] } else { line }
 }
 
-/// At most `most` bytes of a text, cut between characters; `…` says that there was more.
+/// At most `most` bytes of a text, cut between characters; `…` says that there was more. What would move the cursor of whoever
+/// prints it is replaced.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
     let text = text.trim();
+    let printable = |c: char| {
+        if c == '\t' {
+            ' '
+        } else if c.is_control() {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
     if text.len() <= most {
-        return text.to_owned();
+        return text.chars().map(printable).collect();
     }
     let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
-    format!("{}…", &text[..end])
+    text[..end].chars().map(printable).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -84,5 +94,6 @@ mod tests {
     fn a_text_is_cut_between_characters() {
         assert_eq!(shortened(" aéé ", 2), "a…");
         assert_eq!(shortened("aéé", 5), "aéé");
+        assert_eq!(shortened("a\tb\u{8}\u{7f}", 9), "a b\u{fffd}\u{fffd}");
     }
 }

@@ -217,3 +217,10 @@ fn patterns_of_ones_own_are_found_by_literal_and_by_expression() {
     assert_eq!(found, [("space", 1), ("slow", 2)]);
     assert_eq!(report.patterns[1].evidence.as_ref().unwrap().line, 4);
 }
+
+#[test]
+fn a_test_that_runs_again_in_another_session_may_run_out_of_memory_again() {
+    let session =
+        format!("== test session starts ==\na.py::t \nRuntimeError: {OOM}\nFAILED\n== 1 failed in 1s ==\n");
+    assert_eq!(counts(&read(&session.repeat(2))), [2, 0, 2, 0, 0, 2]);
+}

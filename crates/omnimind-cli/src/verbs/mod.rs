@@ -11,6 +11,7 @@ mod index;
 mod influence;
 mod keyholder;
 mod list;
+mod oom_report;
 mod place;
 pub(crate) mod reactivate;
 mod show;
@@ -81,6 +82,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Verb::Stats => stats::run(&session),
         Verb::Gpu(gpu) => gpu::run(&session, &gpu),
         Verb::Place(place) => place::run(&session, &place),
+        Verb::OomReport(report) => oom_report::run(&session, &report),
         Verb::Config => config::run(&session),
         Verb::Completions { shell } => completions(shell, output),
         #[cfg(feature = "homomorphic")]

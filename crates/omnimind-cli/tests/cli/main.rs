@@ -7,5 +7,6 @@ mod index;
 #[cfg(all(unix, feature = "homomorphic"))]
 mod keyholder;
 mod mistakes;
+mod oom_report;
 mod sandbox;
 mod verbs;

@@ -29,6 +29,11 @@ impl Known {
         Self { found: vec![PatternFound::default(); patterns], of_tests: HashSet::new() }
     }
 
+    /// The same tests may run again, and err again.
+    pub(crate) fn begin_session(&mut self) {
+        self.of_tests.clear();
+    }
+
     pub(crate) fn add(&mut self, pattern: usize, test: Option<TestId>, place: Place, line: &str) {
         let Some(found) = self.found.get_mut(pattern) else { return };
         found.lines += 1;

@@ -3,7 +3,7 @@
 //!
 //! # What counts as one out-of-memory error
 //!
-//! A test runs out of memory once, however often it says so: live, in its section, in a chain of exceptions, in the summary.
+//! A test runs out of memory once in a session, however often it says so: live, in its section, in a chain of exceptions, in the summary.
 //! A message belongs to the test in whose section, output or summary line it stands. One that stands nowhere, because workers
 //! mix their output, counts by itself, until a test reports the same numbers: then it was that test's. Outside of tests the same
 //! message again, within [`REPEATED_WITHIN_LINES`] lines, is the same error printed again.
@@ -151,6 +151,7 @@ impl Run {
             Event::Session => {
                 self.settle();
                 self.tests.begin_session();
+                self.known.begin_session();
                 (self.part, self.current, self.running, self.workers) = (Part::Progress, None, None, false);
             }
             Event::Workers => (self.workers, self.current, self.running) = (true, None, None),

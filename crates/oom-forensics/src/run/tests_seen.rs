@@ -31,8 +31,8 @@ struct Test {
     position: u64,
     /// The session in which it ended last.
     ended_in: Option<u32>,
-    /// Which out-of-memory error is its own.
-    incident: Option<u32>,
+    /// Which out-of-memory error is its own, and in which session.
+    incident: Option<(u32, u32)>,
 }
 
 /// Results that failed and whose section is still to come.
@@ -101,12 +101,13 @@ impl TestsSeen {
     }
 
     pub(crate) fn incident(&self, id: TestId) -> Option<u32> {
-        self.tests.get(id.0 as usize)?.incident
+        let (session, incident) = self.tests.get(id.0 as usize)?.incident?;
+        (session == self.session).then_some(incident)
     }
 
     pub(crate) fn set_incident(&mut self, id: TestId, incident: u32) {
         if let Some(test) = self.tests.get_mut(id.0 as usize) {
-            test.incident = Some(incident);
+            test.incident = Some((self.session, incident));
         }
     }
 
