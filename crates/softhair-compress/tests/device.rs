@@ -340,3 +340,40 @@ fn a_card_that_fails_in_the_middle_says_so() {
         assert!(format!("{failed:?}").contains("made to fail"), "{failed:?}");
     }
 }
+
+#[test]
+fn single_large_values_cross_every_width_of_high_parts() {
+    // One value in each block grows from 12 to 40 times 16 steps, through all sizes at which kernels take another way.
+    let mut random = Random(11);
+    let weights: Vec<f32> = (0..256 * 256)
+        .map(|i| {
+            let ordinary = random.normal() as f32;
+            if i % 256 == 77 { 4.0 + 9.0 * (i / 256) as f32 / 256.0 } else { ordinary.clamp(-3.0, 3.0) }
+        })
+        .collect();
+    for dtype in [DType::F32, DType::F16] {
+        let bytes: Vec<u8> = match dtype {
+            DType::F32 => weights.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            _ => weights.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes()).collect(),
+        };
+        both_agree(EmulatedCard::new(1), dtype, &[256, 256], &bytes, Policy::Default);
+    }
+}
+
+#[test]
+fn whole_chunks_that_begin_anywhere_give_the_processor_s_frame() {
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        let size = dtype.size_bytes();
+        let bytes = tensor(dtype, Kind::Normal, 65_537, 12);
+        let view = TensorView::new(dtype, &[1, 65_536], &bytes[size..]).unwrap();
+        let expected = Codec::new().compress(view, Policy::Default).unwrap();
+        let mut codec = DeviceCodec::new(EmulatedCard::new(1)).unwrap();
+        let address = codec.card().holding(&bytes) + size as u64;
+        let mut frame = Cursor::new(Vec::new());
+        codec.compress_to(dtype, &[1, 65_536], address, Policy::Default, &mut frame).unwrap();
+        assert!(frame.into_inner() == expected.as_bytes());
+        // And back to where it came from.
+        codec.restore_from(expected.as_bytes(), address).unwrap();
+        assert!(codec.card().contents(address, 65_536 * size) == expected.decompress().unwrap());
+    }
+}

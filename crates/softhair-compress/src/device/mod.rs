@@ -1,5 +1,5 @@
-//! Compressing and restoring tensors where they are: on a card. The bytes are those that [`Codec`](crate::Codec) makes, so that it
-//! does not matter later who made a frame.
+//! Compressing and restoring tensors where they are: on a card. The bytes are those that [`Codec`] makes, so that it does not matter
+//! later who made a frame.
 //!
 //! Weights at a relative bound are coded by kernels ([`runs_on_card`]): only what is kept crosses the bus, a quarter of it. What
 //! the kernels cannot promise (a chunk with infinities, say, or one that misses its bound at the first attempt) is coded by the
