@@ -2,7 +2,7 @@
 //!
 //! Teddy compares the first bytes of the needles by halves, in eight buckets: a bucket passes every combination of the halves
 //! of its needles, and whatever passes is compared once more, slowly. So the buckets are filled with needles whose halves
-//! combine to what is rare in a log. With 30 needles in 8 buckets this doubles the speed.
+//! combine to what is rare in a log.
 
 /// Teddy's, where it takes 32 bytes at a time. Needle `n` goes into bucket `7 - n % 8`.
 const BUCKETS: usize = 8;

@@ -23,10 +23,9 @@ enum Finder {
 
 impl Finder {
     fn of(needles: &[&[u8]]) -> Option<Self> {
-        let needles = arranged(needles);
         // A newline at the beginning is the end of the line before.
         let skips = needles.iter().map(|needle| u8::from(needle.starts_with(b"\n"))).collect();
-        if let Some(searcher) = packed::Config::new().builder().extend(&needles).build() {
+        if let Some(searcher) = packed::Config::new().builder().extend(needles).build() {
             return Some(Self::Packed(Box::new(searcher), skips));
         }
         AhoCorasick::new(needles).ok().map(|automaton| Self::Automaton(Box::new(automaton), skips))
@@ -74,12 +73,13 @@ impl Finders {
     /// Searches for what tests and out-of-memory messages are found by, for each of `literals`, and for whatever matches one
     /// of `regexes`.
     pub(crate) fn new(literals: &[String], regexes: impl IntoIterator<Item = Regex>) -> Self {
-        let short: Vec<&[u8]> = SHORT.iter().map(|needle| needle.as_bytes()).collect();
-        let literals = literals.iter().map(|literal| rarest_tail(literal.as_bytes()));
-        // Fewer than four bytes would make a whole group compare fewer.
-        let (long, shorter): (Vec<&[u8]>, Vec<&[u8]>) =
-            LONG.iter().map(|needle| needle.as_bytes()).chain(literals).partition(|needle| needle.len() > 3);
-        let groups = [short].into_iter().chain(in_groups(&long)).chain(in_groups(&shorter));
+        let bytes = |needles: &[&'static str]| needles.iter().map(|needle| needle.as_bytes()).collect();
+        let (short, long): (Vec<&[u8]>, Vec<&[u8]>) = (bytes(SHORT), bytes(LONG));
+        let tails = literals.iter().map(|literal| rarest_tail(literal.as_bytes()));
+        // One of fewer than four bytes makes a whole group compare fewer.
+        let (longer, shorter): (Vec<&[u8]>, Vec<&[u8]>) = tails.partition(|needle| needle.len() > 3);
+        let theirs = in_groups(&longer).into_iter().chain(in_groups(&shorter)).map(|group| arranged(&group));
+        let groups = [arranged(&short), long].into_iter().chain(theirs);
         let finders = groups.filter_map(|needles| Finder::of(&needles));
         Self(finders.chain(regexes.into_iter().map(Finder::Regex)).collect())
     }
