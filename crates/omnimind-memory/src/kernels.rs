@@ -29,13 +29,38 @@ pub(crate) struct Kernels {
 }
 
 /// The codec on a card.
-pub(crate) type OnCard = DeviceCodec<Queue>;
+pub(crate) type OnCard = DeviceCodec<CardQueue>;
 
-/// A queue of `gpu-probe` as `softhair-compress` wants it.
+/// A queue of `gpu-probe` as `softhair-compress` wants it, so that a [`DeviceCodec`] works on a real card. The consolidator makes its
+/// own; this is for programs that use the codec on a card directly.
+///
+/// ```no_run
+/// use omnimind_memory::{CardQueue, DType, DeviceCodec, DeviceMemory, Policy};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let gpu = omnimind_memory::detect().probe;
+/// let weights = gpu.allocate(0, 4 * 4096 * 4096)?;
+/// let mut codec = DeviceCodec::new(CardQueue(gpu.kernels(0, &CardQueue::SETUP)?))?;
+/// let mut frame = std::io::Cursor::new(Vec::new());
+/// codec.card().0.join()?; // what was given to the card before is done
+/// codec.compress_to(DType::F32, &[4096, 4096], weights.address(), Policy::Default, &mut frame)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-pub(crate) struct Queue(Box<dyn KernelQueue>);
+pub struct CardQueue(pub Box<dyn KernelQueue>);
 
-impl Card for Queue {
+impl CardQueue {
+    /// As much of a card as keeps it, its bus and the processor busy: what a consolidator takes.
+    pub const SETUP: KernelSetup<'static> = KernelSetup {
+        ptx: PTX,
+        lanes: LANES,
+        scratch_bytes: LANE_SCRATCH_BYTES,
+        staging_bytes: LANE_STAGING_BYTES,
+    };
+}
+
+impl Card for CardQueue {
     type Error = gpu_probe::Error;
 
     fn lanes(&self) -> usize {
@@ -94,14 +119,8 @@ impl Kernels {
         if let Some(known) = by_device.get(&device) {
             return known.clone();
         }
-        let setup = KernelSetup {
-            ptx: PTX,
-            lanes: LANES,
-            scratch_bytes: LANE_SCRATCH_BYTES,
-            staging_bytes: LANE_STAGING_BYTES,
-        };
-        let made = match gpu.kernels(device, &setup) {
-            Ok(queue) => DeviceCodec::new(Queue(queue)).ok().map(|codec| Arc::new(Mutex::new(codec))),
+        let made = match gpu.kernels(device, &CardQueue::SETUP) {
+            Ok(queue) => DeviceCodec::new(CardQueue(queue)).ok().map(|codec| Arc::new(Mutex::new(codec))),
             // There may be room for them the next time.
             Err(gpu_probe::Error::OutOfMemory(_)) => return None,
             Err(_) => None,

@@ -109,6 +109,7 @@ pub use index_care::IndexCheck;
 #[cfg(feature = "homomorphic")]
 pub use influence::{Felt, Influence, InfluenceLevel, Unanswered};
 pub use item::{Item, MAX_TENSOR_NAME_BYTES, NamedTensor, TensorData};
+pub use kernels::CardQueue;
 pub use on_device::{DeviceTensor, ReactivatedOnDevice};
 pub use outcome::{Consolidated, Failed, Outcome, StillHeld};
 pub use pool::{GroupState, GroupStatus, Paused, Pool, PooledTensor, Resumed, Unvacated};
@@ -127,14 +128,14 @@ pub use encrypted_unconscious::Recipient;
 #[cfg(feature = "homomorphic")]
 pub use encrypted_unconscious::keyholder::{Keyholder, SumAnswer};
 pub use gpu_probe::{
-    Allocation, Device, DeviceMemory, GpuProbe, NoGpu, Placement, PlacementConfig, Rule, Sampler,
-    SamplerConfig, SimulatedGpu, TaskKind, WatermarkConfig, detect,
+    Allocation, Device, DeviceMemory, GpuProbe, KernelQueue, KernelSetup, NoGpu, Placement, PlacementConfig,
+    Rule, Sampler, SamplerConfig, SimulatedGpu, TaskKind, WatermarkConfig, detect,
 };
 pub use memory_store::{
     ContentHash, Filter, GcReport, LayerName, Memory, MemorySummary, Stats, Store, Tensor, Trace,
     VerifyReport, Via,
 };
-pub use softhair_compress::{DType, Family, FrameHeader, Policy, TensorView};
+pub use softhair_compress::{DType, Family, FrameHeader, Policy, TensorView, device::DeviceCodec};
 pub use topic_classifier::{Classification, Classifier, ClassifierConfig, Layer, Signals, Weights};
 
 #[cfg(doctest)]

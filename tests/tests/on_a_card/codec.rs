@@ -2,11 +2,11 @@
 
 use std::io::Cursor;
 
-use end_to_end::queue::{FULL, Queue, codec_on};
+use end_to_end::queue::{FULL, codec_on};
 use end_to_end::stand_in;
 use end_to_end::weights::{KERNEL_TYPES, Kind, elements};
 use gpu_probe::{DeviceMemory, KernelSetup};
-use omnimind_memory::{DType, Policy, TensorView};
+use omnimind_memory::{CardQueue, DType, Policy, TensorView};
 use softhair_compress::device::{DeviceCodec, runs_on_card};
 use softhair_compress::{Codec, Frame};
 
@@ -18,7 +18,7 @@ const NARROW: KernelSetup<'static> = KernelSetup { scratch_bytes: 2 << 20, stagi
 /// Compresses and restores on the card and on the processor, and compares. Returns the frame.
 fn both_agree(
     gpu: &dyn DeviceMemory,
-    codec: &mut DeviceCodec<Queue>,
+    codec: &mut DeviceCodec<CardQueue>,
     dtype: DType,
     shape: &[usize],
     bytes: &[u8],
