@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Card, failed, kernel_suffix,
-    window::{CHUNK_RECORD_BYTES, CHUNK_SEGMENTS, Compressing, RAW_CHUNKS},
+    window::{CHUNK_RECORD_BYTES, CHUNK_SEGMENTS, Compressing, RAW_CHUNKS, threads},
 };
 use crate::{
     Result, chunk,
@@ -102,14 +102,14 @@ impl<C: Card, W: Write + Seek> Pipeline<'_, '_, C, W> {
             lane,
             &format!("grain_survey_{suffix}"),
             grid,
-            512,
+            threads::SURVEY,
             &[values, elements, step, scales],
         )?;
         let arguments = [values, elements, scales, shape, slots, slot_bytes, records];
-        self.card.launch(lane, &format!("grain_encode_{suffix}"), segments, 256, &arguments)?;
-        self.card.launch(lane, "grain_total", grid, 32, &[elements, records, chunk_records])?;
+        self.card.launch(lane, &format!("grain_encode_{suffix}"), segments, threads::ENCODE, &arguments)?;
+        self.card.launch(lane, "grain_total", grid, threads::TOTAL, &[elements, records, chunk_records])?;
         let arguments = [elements, scales, shape, slots, slot_bytes, records, chunk_records, packed];
-        self.card.launch(lane, "grain_gather", segments, 64, &arguments)?;
+        self.card.launch(lane, "grain_gather", segments, threads::GATHER, &arguments)?;
         self.card.fetch(lane, chunk_records, 0, chunks * CHUNK_RECORD_BYTES)?;
         Ok(Flight { lane, first_chunk, chunks, coded: None })
     }

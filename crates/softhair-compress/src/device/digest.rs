@@ -1,8 +1,10 @@
 //! BLAKE3 of memory on a card: kernels give the chaining value of each MiB, the processor joins those.
 
+use std::collections::VecDeque;
+
 use blake3::hazmat::{ChainingValue, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
-use super::{Card, copies, failed};
+use super::{Card, copies, failed, window::threads};
 use crate::{Error, Result};
 
 const CHUNK_BYTES: u64 = 1024;
@@ -25,7 +27,7 @@ pub(super) fn digest<C: Card>(card: &mut C, address: u64, bytes: u64) -> Result<
     let subtrees = (scratch / per_subtree).min(card.staging_bytes() as u64 / VALUE_BYTES);
     let window_bytes = subtrees * SUBTREE_CHUNKS * CHUNK_BYTES;
     let mut values = Vec::new();
-    let mut waiting = std::collections::VecDeque::new();
+    let mut waiting = VecDeque::new();
     for (index, at) in (0..bytes).step_by(window_bytes as usize).enumerate() {
         let lane = index % card.lanes();
         if waiting.len() == card.lanes() {
@@ -56,18 +58,18 @@ fn launch<C: Card>(
     card.launch(
         lane,
         "blake3_chunks",
-        chunks.div_ceil(128) as u32,
-        128,
+        chunks.div_ceil(u64::from(threads::DIGEST)) as u32,
+        threads::DIGEST,
         &[address, bytes, first_chunk, values],
     )?;
-    card.launch(lane, "blake3_parents", subtrees as u32, 512, &[values, chunks, above])?;
+    card.launch(lane, "blake3_parents", subtrees as u32, threads::PARENTS, &[values, chunks, above])?;
     card.fetch(lane, above, 0, (VALUE_BYTES * subtrees) as usize)?;
     Ok(subtrees)
 }
 
 fn take<C: Card>(
     card: &mut C,
-    waiting: &mut std::collections::VecDeque<(usize, u64)>,
+    waiting: &mut VecDeque<(usize, u64)>,
     values: &mut Vec<ChainingValue>,
 ) -> Result<()> {
     let Some((lane, subtrees)) = waiting.pop_front() else { return Ok(()) };

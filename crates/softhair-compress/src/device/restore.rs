@@ -4,7 +4,7 @@ use std::io::Read;
 
 use super::{
     Card, copies, failed, kernel_suffix,
-    window::{CHUNK_SEGMENTS, PADDING, PLAN_BYTES, RAW_CHUNKS, Restoring},
+    window::{CHUNK_SEGMENTS, PADDING, PLAN_BYTES, RAW_CHUNKS, Restoring, threads},
 };
 use crate::{
     Error, Family, FrameHeader, FrameReader, Result,
@@ -142,9 +142,21 @@ fn launch<C: Card>(
         let suffix = kernel_suffix(header.dtype).unwrap_or_default();
         card.send(lane, 0, sent, filled.used)?;
         let arguments = [sent, sent, segments, all_segments, positions, damaged];
-        card.launch(lane, "grain_index", all_segments.div_ceil(64) as u32, 64, &arguments)?;
+        card.launch(
+            lane,
+            "grain_index",
+            all_segments.div_ceil(u64::from(threads::INDEX)) as u32,
+            threads::INDEX,
+            &arguments,
+        )?;
         let arguments = [sent, sent, segments, positions, damaged, values];
-        card.launch(lane, &format!("grain_restore_{suffix}"), all_segments as u32, 256, &arguments)?;
+        card.launch(
+            lane,
+            &format!("grain_restore_{suffix}"),
+            all_segments as u32,
+            threads::RESTORE,
+            &arguments,
+        )?;
         card.fetch(lane, damaged, window.verdict, 4)?;
     }
     for (slot, &chunk) in filled.raw.iter().enumerate() {

@@ -24,6 +24,18 @@ pub(super) const RAW_CHUNKS: usize = 4;
 /// Segments of a chunk.
 pub(super) const CHUNK_SEGMENTS: usize = GRAIN_CHUNK_ELEMENTS / SEGMENT_ELEMENTS;
 
+/// Threads of a block of each kernel, as the kernels' sources have them.
+pub(super) mod threads {
+    pub(in crate::device) const SURVEY: u32 = 512;
+    pub(in crate::device) const ENCODE: u32 = 256;
+    pub(in crate::device) const TOTAL: u32 = 32;
+    pub(in crate::device) const GATHER: u32 = 64;
+    pub(in crate::device) const INDEX: u32 = 64;
+    pub(in crate::device) const RESTORE: u32 = 256;
+    pub(in crate::device) const DIGEST: u32 = 128;
+    pub(in crate::device) const PARENTS: u32 = 512;
+}
+
 /// Bytes of a `ChunkRecord`.
 pub(super) const CHUNK_RECORD_BYTES: usize = 32;
 /// Bytes of a `SegmentRecord`.
