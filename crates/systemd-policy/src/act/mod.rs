@@ -1,0 +1,1 @@
+//! Doing what was decided, checking that it took effect, and taking it back.
