@@ -3,6 +3,7 @@
 //! A missing GPU is not an error: see [`NoGpu`](crate::NoGpu).
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -141,6 +142,14 @@ pub enum Error {
         device: u32,
         /// The process.
         pid: u32,
+    },
+    /// The book of a simulated card that several processes share cannot be used. Nothing was taken or given back.
+    #[error("the simulated card shared through {} cannot be used: {reason}", .path.display())]
+    SharedCard {
+        /// The book.
+        path: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
     },
     /// The two thresholds do not make a watermark.
     #[error(

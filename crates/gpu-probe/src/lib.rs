@@ -8,7 +8,7 @@
 //! | [`command_line()`] | how a process was started, where that is surely known |
 //! | [`detect()`] | takes the real card where there is one; no GPU and no driver are normal answers |
 //! | `cuda` | a real card, through the CUDA driver and NVML, both looked up at run time (feature `cuda`) |
-//! | [`simulated`] | a card made of host memory: real contents, real fragmentation, failures on demand |
+//! | [`simulated`] | a card made of host memory: real contents, real fragmentation, failures on demand; one that several processes share |
 //! | [`kernels`] | running programs on a card, with everything they need taken beforehand |
 //! | [`none`] | no card, with the reason |
 //! | [`watermark`] | "consolidate now", with hysteresis |
@@ -65,6 +65,7 @@ pub use placement::{CardState, Device, Placement, PlacementConfig, Rule, TaskKin
 pub use probe::{Allocation, DeviceMemory, GpuProbe, Issuer};
 pub use sampler::{Growth, Reading, Recorder, Sample, Sampler, SamplerConfig};
 pub use simulated::{
-    Allocator, DEFAULT_CAPACITY_BYTES, DEFAULT_PAGE_BYTES, Fault, SimulatedCard, SimulatedGpu,
+    Allocator, DEFAULT_CAPACITY_BYTES, DEFAULT_PAGE_BYTES, Fault, SHARED_CARD_VARIABLE, SimulatedCard,
+    SimulatedGpu,
 };
 pub use watermark::{Watermark, WatermarkConfig};

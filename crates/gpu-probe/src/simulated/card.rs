@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
+use super::book::Row;
 use super::contents::Contents;
 use super::fault::{Faults, Operation, Strike};
 use super::live::{Allocations, Found, Live, Place, Shared};
@@ -31,6 +32,17 @@ pub(super) struct Card {
     next_anchor: u64,
     live: Allocations,
     processes: BTreeMap<u32, Other>,
+    /// What was seen last of those who share the card; nobody where it is this process's alone.
+    elsewhere: Elsewhere,
+}
+
+/// Who else holds memory of a shared card.
+#[derive(Debug, Default)]
+pub(super) struct Elsewhere {
+    /// Other processes.
+    pub(super) processes: Vec<Row>,
+    /// What this process holds beside this card's own allocations.
+    pub(super) beside_bytes: u64,
 }
 
 /// A copy that may be made, or as much of it as happens before it breaks off.
@@ -67,7 +79,19 @@ impl Card {
             next_anchor: ANCHOR_ADDRESS,
             live: Allocations::default(),
             processes: BTreeMap::new(),
+            elsewhere: Elsewhere::default(),
         }
+    }
+
+    /// Takes note of what others hold of a shared card, and of how much that leaves for this process.
+    pub(super) fn set_elsewhere(&mut self, elsewhere: Elsewhere, limit_bytes: u64) {
+        self.elsewhere = elsewhere;
+        self.space.set_limit(limit_bytes);
+    }
+
+    /// Everything that is held here: allocations, caches, and other processes that were made up.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.space.held_bytes()
     }
 
     pub(super) fn check_present(&self) -> Result<()> {
@@ -90,11 +114,11 @@ impl Card {
 
     pub(super) fn processes(&self) -> Vec<GpuProcess> {
         let mut all = self.other_processes();
-        let reserved = self.reserved();
-        if reserved > 0 {
-            all.push(GpuProcess::new(std::process::id(), own_name(), Some(reserved)));
-            all.sort_by_key(|process| process.pid);
+        let held = self.reserved().saturating_add(self.elsewhere.beside_bytes);
+        if held > 0 {
+            all.push(GpuProcess::new(std::process::id(), own_name(), Some(held)));
         }
+        all.sort_by_key(|process| process.pid);
         all
     }
 
@@ -326,6 +350,7 @@ impl Card {
         self.processes
             .iter()
             .map(|(&pid, other)| GpuProcess::new(pid, Some(other.name.clone()), Some(other.bytes)))
+            .chain(self.elsewhere.processes.iter().map(Row::to_process))
             .collect()
     }
 
@@ -349,7 +374,7 @@ impl Card {
 }
 
 /// The name of this program, without its folder.
-fn own_name() -> Option<String> {
+pub(super) fn own_name() -> Option<String> {
     let path = std::env::current_exe().ok()?;
     Some(path.file_name()?.to_string_lossy().into_owned())
 }

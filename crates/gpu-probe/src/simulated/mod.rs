@@ -6,18 +6,32 @@
 //! nothing.
 //!
 //! It does not compute, and it has no clock: load and temperature are what they were set to.
+//!
+//! A card may be shared by several processes ([`SimulatedGpu::shared`]). Contents and addresses stay in each of them; who holds how
+//! much is in a book, a file. No allocation of any of them makes the sum exceed the capacity, all see who holds what, and what a
+//! process held that ended, however it did, is free. Memory fragments in each process by what that one holds.
+//!
+//! The book is UTF-8 text in lines of exactly 128 bytes (127, filled up with spaces, and a line feed): first
+//! `omnimind-card 1 CAPACITY_BYTES`, then `PID STARTED BYTES NAME` for each process, where `STARTED` is field 22 of
+//! `/proc/PID/stat`, or nothing but spaces. Whoever reads or writes it holds it locked with `flock`, and writes whole lines in
+//! place. The sources show how a Python program takes part (`simulated/book.rs`).
 
+mod book;
 mod card;
 mod contents;
 mod fault;
 mod live;
+mod process;
 mod sensors;
+mod shared;
 mod space;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 pub use fault::Fault;
+pub use shared::SHARED_CARD_VARIABLE;
 
+use self::book::Book;
 use self::card::{Card, Copying};
 use self::fault::Operation;
 use self::live::Live;
@@ -90,6 +104,8 @@ impl Default for SimulatedCard {
 pub struct SimulatedGpu {
     cards: Vec<Mutex<Card>>,
     issuer: Issuer,
+    /// Who holds how much of the only card, if other processes share it. Locked after the card.
+    book: Option<Mutex<Book>>,
 }
 
 impl SimulatedGpu {
@@ -103,15 +119,16 @@ impl SimulatedGpu {
     #[must_use]
     pub fn with_cards(cards: impl IntoIterator<Item = SimulatedCard>) -> Self {
         let cards = (0..).zip(cards).map(|(index, card)| Mutex::new(Card::new(index, card))).collect();
-        Self { cards, issuer: Issuer::new() }
+        Self { cards, issuer: Issuer::new(), book: None }
     }
 
-    /// Lets another process appear, holding `bytes` bytes in whatever free pieces there are.
+    /// Lets another process appear, holding `bytes` bytes in whatever free pieces there are. Those who share the card see them as
+    /// this process's.
     ///
     /// # Errors
     /// [`Error::ProcessExists`]; [`Error::OutOfMemory`] where less is free; [`Error::NoSuchDevice`].
     pub fn add_process(&self, device: u32, pid: u32, name: impl Into<String>, bytes: u64) -> Result<()> {
-        self.lock(device)?.add_process(pid, name.into(), bytes)
+        self.change(self.lock(device)?, |card| card.add_process(pid, name.into(), bytes))
     }
 
     /// Lets another process take `more_bytes` bytes more.
@@ -119,7 +136,7 @@ impl SimulatedGpu {
     /// # Errors
     /// [`Error::NoSuchProcess`]; [`Error::OutOfMemory`] where less is free; [`Error::NoSuchDevice`].
     pub fn grow_process(&self, device: u32, pid: u32, more_bytes: u64) -> Result<()> {
-        self.lock(device)?.grow_process(pid, more_bytes)
+        self.change(self.lock(device)?, |card| card.grow_process(pid, more_bytes))
     }
 
     /// Lets another process end, and returns how many bytes became free.
@@ -127,7 +144,7 @@ impl SimulatedGpu {
     /// # Errors
     /// [`Error::NoSuchProcess`], [`Error::NoSuchDevice`].
     pub fn remove_process(&self, device: u32, pid: u32) -> Result<u64> {
-        self.lock(device)?.remove_process(pid)
+        self.change(self.lock(device)?, |card| card.remove_process(pid))
     }
 
     /// Plans a failure.
@@ -153,7 +170,7 @@ impl SimulatedGpu {
     /// # Errors
     /// [`Error::NoSuchDevice`], [`Error::DeviceLost`].
     pub fn release_cached(&self, device: u32) -> Result<u64> {
-        Ok(self.present(device)?.release_cached())
+        self.change(self.present(device)?, |card| Ok(card.release_cached()))
     }
 
     /// Host memory that holds the contents of this card, in bytes.
@@ -179,11 +196,12 @@ impl SimulatedGpu {
 
     /// Gives what `take` took a name.
     fn issue(&self, device: u32, take: impl FnOnce(&mut Card) -> Result<Live>) -> Result<Allocation> {
-        let mut card = self.present(device)?;
-        let live = take(&mut card)?;
-        let allocation = self.issuer.issue(device, live.bytes, live.address);
-        card.register(allocation.id(), live);
-        Ok(allocation)
+        self.change(self.present(device)?, |card| {
+            let live = take(card)?;
+            let allocation = self.issuer.issue(device, live.bytes, live.address);
+            card.register(allocation.id(), live);
+            Ok(allocation)
+        })
     }
 
     /// Begins a copy. The card is unlocked when this returns, so that copies of several threads run at once.
@@ -221,15 +239,15 @@ impl GpuProbe for SimulatedGpu {
     }
 
     fn memory(&self, device: u32) -> Result<MemoryInfo> {
-        Ok(self.present(device)?.memory())
+        self.look(self.present(device)?, Card::memory)
     }
 
     fn processes(&self, device: u32) -> Result<Vec<GpuProcess>> {
-        Ok(self.present(device)?.processes())
+        self.look(self.present(device)?, Card::processes)
     }
 
     fn fragmentation(&self, device: u32) -> Result<Fragmentation> {
-        Ok(self.present(device)?.fragmentation())
+        self.look(self.present(device)?, Card::fragmentation)
     }
 
     fn source(&self) -> &'static str {
@@ -260,7 +278,7 @@ impl DeviceMemory for SimulatedGpu {
             .issuer
             .check(&allocation)
             .and_then(|()| self.present(allocation.device()))
-            .and_then(|mut card| card.free(allocation.id()));
+            .and_then(|card| self.change(card, |card| card.free(allocation.id())));
         freed.map_err(|source| FreeError { allocation, source })
     }
 
@@ -270,12 +288,12 @@ impl DeviceMemory for SimulatedGpu {
 
     fn vacate(&self, allocation: &Allocation) -> Result<u64> {
         self.issuer.check(allocation)?;
-        self.present(allocation.device())?.vacate(allocation.id())
+        self.change(self.present(allocation.device())?, |card| card.vacate(allocation.id()))
     }
 
     fn occupy(&self, allocation: &Allocation) -> Result<()> {
         self.issuer.check(allocation)?;
-        self.present(allocation.device())?.occupy(allocation.id())
+        self.change(self.present(allocation.device())?, |card| card.occupy(allocation.id()))
     }
 
     #[expect(unsafe_code, reason = "the trait asks for a promise; the address is looked up, never followed")]

@@ -30,6 +30,8 @@ pub(super) struct AddressSpace {
     capacity: u64,
     pieces: BTreeMap<u64, Piece>,
     held: u64,
+    /// No more than this may be held, wherever there are gaps.
+    limit: u64,
 }
 
 /// What an allocation of `bytes` bytes takes: a whole number of granules.
@@ -39,15 +41,24 @@ pub(super) fn padded(bytes: u64) -> Option<u64> {
 
 impl AddressSpace {
     pub(super) fn new(capacity: u64) -> Self {
-        Self { capacity, pieces: BTreeMap::new(), held: 0 }
+        Self { capacity, pieces: BTreeMap::new(), held: 0, limit: capacity }
     }
 
     pub(super) fn capacity(&self) -> u64 {
         self.capacity
     }
 
+    /// Lets so many bytes of the card be held here, because the others are held elsewhere.
+    pub(super) fn set_limit(&mut self, bytes: u64) {
+        self.limit = bytes.min(self.capacity);
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held
+    }
+
     pub(super) fn free_bytes(&self) -> u64 {
-        self.capacity - self.held
+        self.limit.saturating_sub(self.held)
     }
 
     /// Bytes held by whom `wanted` accepts.
@@ -62,12 +73,16 @@ impl AddressSpace {
         ends.zip(starts).filter(|(end, start)| start > end).map(|(end, start)| (end, start - end))
     }
 
+    /// What one piece can hold at most.
     pub(super) fn largest_gap(&self) -> u64 {
-        self.gaps().map(|(_, bytes)| bytes).max().unwrap_or(0)
+        self.gaps().map(|(_, bytes)| bytes).max().unwrap_or(0).min(self.free_bytes())
     }
 
     /// Takes `bytes` (a whole number of granules) in the first gap that is large enough.
     pub(super) fn place(&mut self, bytes: u64, holder: Holder) -> Option<u64> {
+        if bytes > self.free_bytes() {
+            return None;
+        }
         let (start, _) = self.gaps().find(|(_, gap)| *gap >= bytes)?;
         self.insert(start, bytes, holder);
         Some(start)
@@ -101,6 +116,9 @@ impl AddressSpace {
     pub(super) fn place_pages(&mut self, pages: u64, page_bytes: u64, holder: Holder) -> Option<Vec<u64>> {
         let mut runs = Vec::new();
         let mut left = pages;
+        if pages > self.free_bytes() / page_bytes {
+            return None;
+        }
         for (start, gap) in self.gaps() {
             let here = (gap / page_bytes).min(left);
             if here > 0 {
@@ -194,6 +212,21 @@ mod tests {
         assert_eq!(space.place(2 * MIB, Holder::Allocation), Some(0));
         assert_eq!(space.largest_gap(), 3 * MIB);
         assert_eq!(space.place(4 * MIB, Holder::Allocation), None);
+    }
+
+    #[test]
+    fn what_others_hold_elsewhere_limits_every_way_to_take() {
+        let mut space = AddressSpace::new(8 * MIB);
+        space.place(MIB, Holder::Allocation).unwrap();
+        space.set_limit(3 * MIB);
+        assert_eq!((space.free_bytes(), space.largest_gap()), (2 * MIB, 2 * MIB));
+        assert_eq!(space.place(3 * MIB, Holder::Allocation), None);
+        assert_eq!(space.place_pages(2, 2 * MIB, Holder::Allocation), None);
+        assert_eq!(space.scatter(3 * MIB, Holder::Process(1)), None);
+        space.set_limit(MIB / 2);
+        assert_eq!((space.free_bytes(), space.held_bytes()), (0, MIB));
+        space.set_limit(u64::MAX);
+        assert_eq!(space.place(7 * MIB, Holder::Allocation), Some(MIB));
     }
 
     #[test]
