@@ -1,0 +1,1 @@
+//! The daemon: looks, decides, acts and tells, round after round.

@@ -1,0 +1,1 @@
+//! What the daemon tells systemd: ready, alive, stopping.
