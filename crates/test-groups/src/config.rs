@@ -12,9 +12,25 @@
 //! gpu = { device = 0, budget = "3 GiB" }
 //! ```
 
+mod check;
+pub(crate) mod file;
+mod keys;
+pub(crate) mod value;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde::Deserialize;
+use toml::de::DeTable;
+
+use crate::error::{Error, Result};
+
+/// A file beyond this is no configuration.
+const MOST_BYTES: u64 = 4 << 20;
+/// More than so many problems are only counted.
+const MOST_PROBLEMS: usize = 20;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +41,83 @@ pub struct Config {
     pub groups: Vec<Group>,
     /// The directory of the file: relative paths in it start here.
     pub root: PathBuf,
+}
+
+impl Config {
+    /// The configuration in a file. Its directory becomes [`Config::root`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if it cannot be read; [`Error::Config`] with all that is wrong, line by line.
+    pub fn read(path: &Path) -> Result<Self> {
+        let failed = |source| Error::File { path: path.to_owned(), source };
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(failed)?;
+        file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+        let refused = |reason: String| Error::Config { path: path.to_owned(), reason };
+        if bytes.len() as u64 > MOST_BYTES {
+            return Err(refused(format!("it is larger than {} MiB: no configuration", MOST_BYTES >> 20)));
+        }
+        let text =
+            String::from_utf8(bytes).map_err(|error| refused(format!("it is no UTF-8 text: {error}")))?;
+        Self::parse(&text, path)
+    }
+
+    /// The configuration in a text. `path` is where it comes from: for errors, and for [`Config::root`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] with all that is wrong, line by line, and the nearest that would be right.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use test_groups::Config;
+    ///
+    /// let text = "[[group]]\nname = 'agents'\nrunner = 'pytest'\nconcurency = 'adaptive'";
+    /// let error = Config::parse(text, Path::new("test-groups.toml")).unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "test-groups.toml: line 4, column 1: unknown key `concurency` in group \"agents\"; did you mean `concurrency`?",
+    /// );
+    /// ```
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let mut problems = Vec::new();
+        let config = Self::with_problems(text, path, &mut problems);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => {
+                problems.sort_by_key(|problem| problem.at);
+                let said = problems.iter().take(MOST_PROBLEMS);
+                let mut said: Vec<String> = said
+                    .map(|problem| format!("{}: {}", keys::position(text, problem.at), problem.text))
+                    .collect();
+                if problems.len() > MOST_PROBLEMS {
+                    said.push(format!("and {} more", problems.len() - MOST_PROBLEMS));
+                }
+                Err(Error::Config { path: path.to_owned(), reason: said.join("\n") })
+            }
+        }
+    }
+
+    fn with_problems(text: &str, path: &Path, problems: &mut Vec<keys::Problem>) -> Option<Self> {
+        let mut failed = |error: toml::de::Error| {
+            problems.push(keys::Problem { at: keys::start(error.span()), text: error.message().to_owned() });
+        };
+        let root = DeTable::parse(text).map_err(&mut failed).ok()?;
+        let reader = toml::Deserializer::parse(text).map_err(&mut failed).ok()?;
+        keys::unknown(root.get_ref(), problems);
+        if !problems.is_empty() {
+            return None;
+        }
+        match file::File::deserialize(reader) {
+            Ok(file) => Some(check::config(file, root.get_ref(), path, problems)),
+            Err(error) => {
+                problems
+                    .push(keys::Problem { at: keys::start(error.span()), text: error.message().to_owned() });
+                None
+            }
+        }
+    }
 }
 
 /// One group of tests.
