@@ -282,21 +282,24 @@ pub(crate) struct OomReport {
     /// Fail, with exit code 1, if a target is missed
     #[arg(long, requires = "compare")]
     pub(crate) gate: bool,
-    /// Target: fewer out-of-memory errors than this [default: 20]
+    /// Target: fewer out-of-memory errors than this [default: oom_report.targets.ooms_below, 20]
     #[arg(long, value_name = "N", requires = "compare")]
     pub(crate) ooms_below: Option<u64>,
-    /// Target: fewer tests that end in an error than this [default: 50]
+    /// Target: fewer tests that end in an error than this [default: oom_report.targets.errors_below, 50]
     #[arg(long, value_name = "N", requires = "compare")]
     pub(crate) errors_below: Option<u64>,
-    /// Target: more tests that pass than this [default: 98]
+    /// Target: more tests that pass than this [default: oom_report.targets.success_above, 98 %]
     #[arg(long, value_name = "PERCENT", requires = "compare", allow_negative_numbers = true, value_parser = percent)]
     pub(crate) success_above: Option<f64>,
-    /// Known errors to look for, instead of those that come along
+    /// Known errors to look for, instead of those that come along [default: oom_report.patterns]
     #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
     pub(crate) patterns: Option<PathBuf>,
     /// Write the report as JUnit XML, too; of two runs, that of the second
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) junit: Option<PathBuf>,
+    /// Write the report as a page for people, too: one HTML file that fetches nothing; of two runs, that of the second
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) html: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -14,8 +14,14 @@ use super::ConfigError;
 /// Variables that name no setting of their own name.
 const SPECIAL: [(&str, Option<&str>); 2] = [("OMNIMIND_STORE", Some("store.dir")), ("OMNIMIND_CONFIG", None)];
 /// Settings that name files; a relative one is meant relative to the file that it is written in.
-const PATHS: [&str; 5] =
-    ["store.dir", "unconscious.keyholder", "unconscious.socket", "keyholder.identity", "keyholder.state"];
+const PATHS: [&str; 6] = [
+    "store.dir",
+    "unconscious.keyholder",
+    "unconscious.socket",
+    "keyholder.identity",
+    "keyholder.state",
+    "oom_report.patterns",
+];
 
 /// One setting in effect.
 #[derive(Debug, Clone, Serialize)]
@@ -234,7 +240,8 @@ fn flatten(prefix: &str, table: Table, found: &mut impl FnMut(String, Value)) {
 
 fn relative_to(file: &Path, key: &str, value: Value) -> Value {
     match value {
-        Value::String(text) if PATHS.contains(&key) && !text.starts_with("age1") => {
+        // No path is none.
+        Value::String(text) if PATHS.contains(&key) && !text.is_empty() && !text.starts_with("age1") => {
             let directory = file.parent().unwrap_or(Path::new(""));
             Value::String(directory.join(&text).to_str().map_or(text, str::to_owned))
         }

@@ -3,6 +3,7 @@
 
 mod error;
 mod layers;
+mod oom_report;
 
 use std::env;
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use toml::{Table, Value};
 pub(crate) use error::ConfigError;
 use layers::Layers;
 pub(crate) use layers::Setting;
+pub(crate) use oom_report::OomReportTable;
 
 /// Everything that can be set, by table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) placement: PlacementConfig,
     pub(crate) unconscious: UnconsciousTable,
     pub(crate) keyholder: KeyholderTable,
+    pub(crate) oom_report: OomReportTable,
 }
 
 /// `[store]`
@@ -175,6 +178,7 @@ impl Surroundings {
                 #[cfg(feature = "homomorphic")]
                 custody: CustodyConfig::default(),
             },
+            oom_report: OomReportTable::default(),
         }
     }
 
@@ -228,6 +232,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     }
     if let Err(error) = WatermarkConfig::new(config.gpu.enter, config.gpu.leave) {
         return refuse(format!("[gpu]: {error}"));
+    }
+    if let Err(error) = config.oom_report.validate() {
+        return refuse(format!("[oom_report]: {error}"));
     }
     Ok(())
 }
@@ -325,6 +332,11 @@ mod tests {
             ("[classifer]\nthreshold = 0.9", "classifer", "classifier"),
             ("[classifier.weights]\ncrsh = 0.1", "classifier.weights.crsh", "classifier.weights.crash"),
             ("dir = \"x\"", "dir", "store.dir"),
+            (
+                "[oom_report.targets]\nooms_belo = 3",
+                "oom_report.targets.ooms_belo",
+                "oom_report.targets.ooms_below",
+            ),
         ] {
             let message = Place::new(file).refusal();
             assert!(
@@ -349,6 +361,8 @@ mod tests {
             ("[gpu]\ndevice = -1", "device"),
             ("[classifier]\nthreshold = 2", "threshold"),
             ("[compression]\nbound = \"rel=9\"", "rel=9"),
+            ("[oom_report.targets]\nsuccess_above = 98", "success_above"),
+            ("[oom_report.thresholds]\nlarge_share = 0", "large_share"),
             ("[gpu\n", "omnimind.toml"),
         ] {
             let message = Place::new(file).refusal();

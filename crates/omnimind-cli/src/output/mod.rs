@@ -1,6 +1,7 @@
 //! How answers reach people and programs: results on stdout, as text or as JSON; everything else on stderr. Colour only
 //! on terminals, and never where `NO_COLOR` is set.
 
+pub(crate) mod html;
 mod progress;
 mod style;
 mod table;

@@ -88,3 +88,90 @@ fn what_cannot_be_read_is_refused_with_the_next_step() {
     ]);
     assert_seen!("logs_that_cannot_be_read", sandbox, seen);
 }
+
+#[test]
+fn a_page_for_people_says_what_the_tables_say_and_fetches_nothing() {
+    let sandbox = sandbox();
+    let output = sandbox.run("oom-report before.log --html report.html --json");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        json["first_ooms"].as_array().unwrap().len(),
+        10,
+        "the page asks for more, the answer does not"
+    );
+    let page = fs::read_to_string(sandbox.path("report.html")).unwrap();
+    for part in [
+        "<dt>out of memory</dt><dd>30</dd>",
+        "<h2>What to do</h2>",
+        "<h2>Why</h2>",
+        "<h2>30 out of memory</h2>",
+        "<h2>By test file</h2>",
+        "<h2>By what was asked for</h2>",
+        "<h2>Known errors</h2>",
+        "tests/agents/test_0.py::test_case_6",
+        "Memory in use on card 0 at each error",
+        "CUDA out of memory. Tried to allocate",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    for fetched in ["src=", "href=", "url(", "://", "@import"] {
+        assert!(!page.contains(fetched), "{fetched}");
+    }
+    assert_eq!(
+        page.matches("class=\"dot main\"").count(),
+        1 + 25,
+        "a dot for each error that says what was free"
+    );
+
+    sandbox.run("oom-report --compare before.log after.log --html compared.html");
+    let page = fs::read_to_string(sandbox.path("compared.html")).unwrap();
+    assert!(page.contains("<h2>All targets are met</h2>") && page.contains("<dd>3</dd>"), "{page}");
+}
+
+#[test]
+fn what_a_log_says_stays_text_in_a_page() {
+    let sandbox = Sandbox::new();
+    let evil = "tests/test_a.py::test[</td><script>alert(1)</script><img src=x onerror=alert(2)>]";
+    let log = format!(
+        "{evil} FAILED [100%]\n\
+         E   torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 8.00 GiB. GPU 0 has a total capacity of 3.81 GiB of \
+         which 3.50 GiB is free. <script>alert(3)</script>\n\
+         FAILED {evil} - torch.OutOfMemoryError: CUDA out of memory.\n\
+         ============== 1 failed in 0.52s ===============\n"
+    );
+    sandbox.write("<script>.log", log);
+    let output = sandbox.run("oom-report <script>.log --html out.html");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let page = fs::read_to_string(sandbox.path("out.html")).unwrap();
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&lt;img src=x"), "{page}");
+    assert!(page.contains("&lt;script&gt;alert(3)") && page.contains("&lt;script&gt;.log"), "{page}");
+    assert_eq!(
+        (page.matches("<script").count(), page.matches("<img").count()),
+        (1, 0),
+        "only the page's own"
+    );
+}
+
+#[test]
+fn targets_thresholds_and_patterns_can_be_set_and_flags_go_before() {
+    let sandbox = sandbox();
+    sandbox
+        .write("mine.toml", "[[pattern]]\nname = 'mine'\nliteral = '_embedding_model'\nseverity = 'low'\n");
+    sandbox.write(
+        "set.toml",
+        "[oom_report]\npatterns = 'mine.toml'\n[oom_report.targets]\nooms_below = 3\n\
+         [oom_report.thresholds]\nothers_share = 1\n",
+    );
+    let json = sandbox.json("--config set.toml oom-report before.log");
+    assert_eq!(
+        (&json["patterns"][0]["name"], &json["patterns"][1]),
+        (&"mine".into(), &serde_json::Value::Null)
+    );
+    let causes = json["by_cause"].to_string();
+    assert!(!causes.contains("competing_processes"), "nobody holds all of the card: {causes}");
+    let met = |line: &str| sandbox.json(line)["verdicts"][0]["met"].clone();
+    assert_eq!(met("--config set.toml oom-report --compare before.log after.log"), false);
+    assert_eq!(met("--config set.toml oom-report --compare before.log after.log --ooms-below 4"), true);
+    let seen = sandbox.see("--config set.toml config");
+    assert!(seen.contains("oom_report.targets.errors_below") && seen.contains("mine.toml"), "{seen}");
+}
