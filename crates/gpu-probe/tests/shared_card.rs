@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use gpu_probe::{Allocation, DeviceMemory, Error, GpuProbe, OomCause, SimulatedGpu};
 use proptest::prelude::*;
@@ -293,9 +294,13 @@ fn what_a_killed_process_held_comes_back() {
         assert!(oom.to_string().contains("(shared_card"), "{oom}");
         // Ended, and not yet waited for: it holds nothing any more.
         victim.child.kill().unwrap();
-        while ours.memory(0).unwrap().used_bytes > 16 * KIB {
-            std::thread::yield_now();
+        for _ in 0..10_000 {
+            if ours.memory(0).unwrap().used_bytes == 16 * KIB {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
+        assert_eq!(ours.memory(0).unwrap().used_bytes, 16 * KIB, "round {round}");
         victim.kill();
 
         // In the middle of whatever it is doing.

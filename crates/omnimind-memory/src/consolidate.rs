@@ -15,6 +15,7 @@ use crate::{
     lanes,
     outcome::StillHeld,
     source::{Hashing, Source, Span},
+    witness::Event,
 };
 
 /// An item whose place and name are decided, and nothing else.
@@ -275,6 +276,7 @@ impl Consolidator {
         if let Err(warning) = self.record_freed(committed, outcome.freed_bytes) {
             outcome.warning = Some(warning);
         }
+        self.testify(Event::Consolidated, Some(&outcome.content_hash), Some(outcome.released_bytes()));
         outcome
     }
 

@@ -14,7 +14,10 @@ use memory_store::{Stats, Store};
 use softhair_compress::{Codec, Policy};
 use topic_classifier::{Classifier, ClassifierConfig};
 
-use crate::{Compaction, Error, Result, follower::Source, idle::Idle, index::SharedIndex, kernels::Kernels};
+use crate::{
+    Compaction, Error, Result, follower::Source, idle::Idle, index::SharedIndex, kernels::Kernels,
+    witness::Witness,
+};
 
 /// Consolidates instead of deleting: moves items out of VRAM into a durable store, finds them again, brings them back.
 ///
@@ -34,6 +37,7 @@ pub struct Consolidator {
     pub(crate) idle: Idle,
     pub(crate) kernels: Kernels,
     pub(crate) uses_kernels: bool,
+    pub(crate) witness: Witness,
     #[cfg(feature = "homomorphic")]
     pub(crate) unconscious: Option<crate::sealed_signatures::Unconscious>,
 }
@@ -211,6 +215,7 @@ impl Builder {
             idle: Idle::new(),
             kernels,
             uses_kernels,
+            witness: Witness::from_environment(),
             #[cfg(feature = "homomorphic")]
             unconscious: self.scores_from.map(crate::sealed_signatures::Unconscious::new),
             store,

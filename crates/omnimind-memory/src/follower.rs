@@ -59,6 +59,11 @@ pub enum Notice {
         /// What the card answered.
         reason: String,
     },
+    /// What happens to memory is not said to whoever watches; see [`witness`](crate::witness). This is told once.
+    WithoutWitness {
+        /// Why the file could not be written.
+        reason: String,
+    },
     /// A new snapshot could not be made in the background. It will be tried again; answers are right without it.
     NotCompacted {
         /// Why not.
@@ -86,6 +91,9 @@ impl fmt::Display for Notice {
             }
             Self::WithoutKernels { device, reason } => {
                 write!(f, "the processor did what kernels of GPU {device} failed to do: {reason}")
+            }
+            Self::WithoutWitness { reason } => {
+                write!(f, "the file that OMNIMIND_WITNESS names could not be written: {reason}")
             }
             Self::NotCompacted { reason } => {
                 write!(f, "the index goes on as it is, because it could not be compacted: {reason}")

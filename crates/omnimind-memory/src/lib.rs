@@ -52,6 +52,7 @@
 //! | `disclose` | the owner of the key looks inside, or exchanges the key |
 //! | `reactivate`, `on_device` | bringing back into host memory, as a stream, into VRAM |
 //! | `outcome`, `error` | what came of it |
+//! | [`witness`] | saying so to whoever watches from outside |
 //!
 //! There is no algorithm here: how tensors are compressed, where bytes are kept, what is traumatic and who may recall
 //! what is decided in the crates that this one composes, whose types it re-exports where its own interface needs them.
@@ -91,6 +92,7 @@ mod sealed;
 mod sealed_signatures;
 mod shortage;
 mod source;
+pub mod witness;
 
 pub use borrowed::Borrowed;
 pub use compaction::Compaction;

@@ -72,6 +72,13 @@ pub struct Outcome {
     pub warning: Option<String>,
 }
 
+impl Outcome {
+    /// Device memory that was freed, or handed back to its owner, in bytes.
+    pub(crate) fn released_bytes(&self) -> u64 {
+        self.freed_bytes.saturating_add(self.released_to_owner_bytes)
+    }
+}
+
 /// A device allocation that could not be freed although its content is durable. Nothing is lost: the memory can be
 /// reactivated, and freeing can be tried again with the allocation in here.
 #[derive(Debug)]

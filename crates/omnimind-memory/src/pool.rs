@@ -18,6 +18,7 @@ use crate::{
     Consolidator, Error, Item, NamedTensor, Outcome, ProcessContext, Result, TraceWarning,
     context::label_fault,
     item::{name_fault, shape_bytes},
+    witness::Event,
 };
 
 /// Tensors in groups, each under a tag, in memory that can be given away without losing its address.
@@ -275,6 +276,11 @@ impl Pool {
                 let paused = group.vacate(gpu, outcome.content_hash);
                 outcome.freed_bytes = paused.freed_bytes;
                 self.count_freed(&mut outcome, &committed);
+                self.consolidator.testify(
+                    Event::Consolidated,
+                    Some(&outcome.content_hash),
+                    Some(outcome.freed_bytes),
+                );
                 Ok(Paused { outcome: Some(outcome), ..paused })
             }
             State::Paused { content_hash, .. } => {

@@ -7,7 +7,7 @@ use memory_store::{ContentHash, Memory, Tensor, VerifiedReader};
 use serde::Serialize;
 use softhair_compress::{DType, Frame, FrameHeader, FrameReader};
 
-use crate::{Consolidator, Error, ProcessContext, Result, lanes};
+use crate::{Consolidator, Error, ProcessContext, Result, lanes, witness::Event};
 
 /// A memory in host memory.
 #[derive(Debug)]
@@ -66,6 +66,7 @@ impl Consolidator {
             self.restore(tensor).map_err(|error| error.of_memory(*content_hash, &tensor.name))
         })?;
         let warning = self.trace(&memory, context);
+        self.testify(Event::Reactivated, Some(content_hash), Some(memory.summary.original_bytes));
         Ok(Reactivated { memory, tensors, warning })
     }
 
@@ -88,6 +89,7 @@ impl Consolidator {
             each(stream.map_err(|error| error.of_memory(*content_hash, &tensor.name))?)?;
         }
         let warning = self.trace(&memory, context);
+        self.testify(Event::Reactivated, Some(content_hash), Some(memory.summary.original_bytes));
         Ok((memory, warning))
     }
 

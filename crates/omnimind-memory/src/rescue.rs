@@ -5,7 +5,7 @@ use std::{collections::HashSet, error::Error as StdError};
 
 use gpu_probe::human_bytes;
 
-use crate::{Consolidator, Error, IdleId, Outcome, Shortage, idle::Claim};
+use crate::{Consolidator, Error, IdleId, Outcome, Shortage, idle::Claim, witness::Event};
 
 /// What came of [`Consolidator::with_rescue`], and what it took.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Relief {
     /// Device memory that was freed or handed back to its owners, in bytes.
     #[must_use]
     pub fn released_bytes(&self) -> u64 {
-        self.consolidated.iter().map(|(_, outcome)| released(outcome)).sum()
+        self.consolidated.iter().map(|(_, outcome)| outcome.released_bytes()).sum()
     }
 }
 
@@ -111,7 +111,12 @@ impl Consolidator {
             let settlements = self.idle.settlements();
             attempts += 1;
             let error = match allocate() {
-                Ok(value) => break Ok(Ran::OnDevice(value)),
+                Ok(value) => {
+                    if !relief.consolidated.is_empty() {
+                        self.testify(Event::Rescued, None, Some(relief.released_bytes()));
+                    }
+                    break Ok(Ran::OnDevice(value));
+                }
                 Err(error) => error,
             };
             let Some(shortage) = shortage(&error) else { break Err(NotRescued::Failed(error)) };
@@ -124,7 +129,10 @@ impl Consolidator {
             }
             relief.reasons.push("nothing is idle any more: falling back to the processor".to_owned());
             break match on_cpu() {
-                Ok(value) => Ok(Ran::OnCpu(value)),
+                Ok(value) => {
+                    self.testify(Event::CpuFallback, None, shortage.wanted_bytes);
+                    Ok(Ran::OnCpu(value))
+                }
                 Err(on_cpu) => Err(NotRescued::Nowhere { on_device: error, on_cpu }),
             };
         };
@@ -175,7 +183,7 @@ impl Consolidator {
                 "{id} ({}) was consolidated as {}: {} released",
                 outcome.kind,
                 outcome.content_hash,
-                human_bytes(released(&outcome))
+                human_bytes(outcome.released_bytes())
             ));
             ending.stored(outcome.content_hash, outcome.ratio);
             relief.consolidated.push((id, outcome));
@@ -185,8 +193,4 @@ impl Consolidator {
             relief.failed.push((id, failed.error));
         }
     }
-}
-
-fn released(outcome: &Outcome) -> u64 {
-    outcome.freed_bytes.saturating_add(outcome.released_to_owner_bytes)
 }
