@@ -16,6 +16,7 @@ pub mod config;
 mod error;
 pub mod history;
 pub mod report;
+mod size;
 mod slope;
 pub mod vram;
 
