@@ -4,7 +4,12 @@
 //! |---|---|
 //! | [`config`] | which services matter how much, and from when on something is to be done |
 //! | [`observe`] | what is so: memory, swap, pressure, services; reads files, changes nothing |
+//! | [`swap`] | who holds swap, and how much |
+//! | [`history`] | the key numbers of the last looks, in a ring |
+//! | [`forecast`] | when RAM, swap or the card's memory will be exhausted |
 //! | [`decide`] | what should be done, and why: a pure function of what was observed |
+//! | [`budget`] | what memory may be used, against what is |
+//! | [`report`] | what the report says, as JSON |
 //! | [`act`] | doing it, checking that it took effect, and taking it back |
 //! | [`monitor`] | the daemon: looks, decides, acts and tells, round after round |
 //! | [`alerts`] | when to tell somebody, and how |
@@ -13,15 +18,22 @@
 
 pub mod act;
 pub mod alerts;
+pub mod budget;
 pub mod config;
 pub mod decide;
 mod error;
+pub mod forecast;
+pub mod history;
 pub mod monitor;
 pub mod notify;
 pub mod observe;
+pub mod report;
+pub mod swap;
 pub mod units;
 
 pub use config::{Config, Priority, ServicePolicy};
-pub use decide::{Action, Recommendation};
+pub use decide::{Action, Recommendation, Standing, decide, remember};
 pub use error::{Error, Result};
-pub use observe::Snapshot;
+pub use history::History;
+pub use observe::{Observer, Roots, Snapshot, observe};
+pub use report::Report;

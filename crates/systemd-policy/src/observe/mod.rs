@@ -1,8 +1,29 @@
 //! What is so: memory, swap, pressure, services. Reads files below roots that it is given; decides and changes nothing.
+//!
+//! What it reads are bytes from outside: a file that does not say what it should is a lack or an error, never a panic. It parses
+//! the few lines that it needs itself, because `procfs` takes memory for every line and panics on some that are no lines of a
+//! kernel; the tests compare both on this machine.
+
+mod cgroups;
+mod container;
+pub(crate) mod machine;
+mod parse;
+pub(crate) mod processes;
+pub(crate) mod reader;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, is_unit_name};
+use crate::history::share;
+use crate::{Error, Result};
+use cgroups::Cgroups;
+use reader::Reader;
+
+pub(crate) use parse::{number, words};
 
 /// Where the kernel's files are: `/proc`, `/sys` and `/sys/fs/cgroup`, or a recorded tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +34,22 @@ pub struct Roots {
     pub sys: PathBuf,
     /// `/sys/fs/cgroup`
     pub cgroup: PathBuf,
+}
+
+impl Default for Roots {
+    /// Those of the running system.
+    fn default() -> Self {
+        Self { proc: "/proc".into(), sys: "/sys".into(), cgroup: "/sys/fs/cgroup".into() }
+    }
+}
+
+impl Roots {
+    /// Those below a directory into which a machine was recorded: `proc`, `sys` and `sys/fs/cgroup`.
+    #[must_use]
+    pub fn below(recorded: &Path) -> Self {
+        let root = |path: &str| recorded.join(path);
+        Self { proc: root("proc"), sys: root("sys"), cgroup: root("sys/fs/cgroup") }
+    }
 }
 
 /// What was so at one moment.
@@ -47,8 +84,34 @@ pub struct System {
     pub swappiness: Option<u32>,
 }
 
+impl System {
+    /// RAM that is not available, in bytes.
+    #[must_use]
+    pub fn ram_used_bytes(&self) -> u64 {
+        self.ram_total_bytes.saturating_sub(self.ram_available_bytes)
+    }
+
+    /// Swap in use, in bytes.
+    #[must_use]
+    pub fn swap_used_bytes(&self) -> u64 {
+        self.swap_total_bytes.saturating_sub(self.swap_free_bytes)
+    }
+
+    /// RAM in use, 0 to 1.
+    #[must_use]
+    pub fn ram_share(&self) -> f64 {
+        share(self.ram_used_bytes(), self.ram_total_bytes)
+    }
+
+    /// Swap in use, 0 to 1; 0 where there is none.
+    #[must_use]
+    pub fn swap_share(&self) -> f64 {
+        share(self.swap_used_bytes(), self.swap_total_bytes)
+    }
+}
+
 /// How much tasks waited for memory, in percent of the time.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pressure {
     /// Some task waited, in the last 10 s.
     pub some_avg10: f64,
@@ -76,13 +139,13 @@ pub struct Zswap {
 /// A service.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Service {
-    /// Its main process, or its largest; `None` if it does not run.
+    /// Its largest process; `None` if it does not run, or none can be seen. Files do not tell which one systemd calls main.
     pub pid: Option<u32>,
     /// Its cgroup, relative to the root of cgroups; `None` with cgroup v1 or where it does not run.
     pub cgroup: Option<PathBuf>,
     /// All its processes.
     pub pids: Vec<u32>,
-    /// Resident memory of all its processes, in bytes.
+    /// Resident memory of all its processes, in bytes. What several of them share counts for each.
     pub rss_bytes: u64,
     /// Swapped memory of all its processes, in bytes.
     pub swap_bytes: u64,
@@ -103,4 +166,56 @@ pub struct Limits {
     pub max_bytes: Option<u64>,
     /// `memory.swap.max`
     pub swap_max_bytes: Option<u64>,
+}
+
+/// What is so now. Who looks again and again keeps an [`Observer`].
+///
+/// # Errors
+///
+/// As [`Observer::observe`].
+pub fn observe(roots: &Roots, config: &Config) -> Result<Snapshot> {
+    Observer::new(roots.clone()).observe(config)
+}
+
+/// Looks at the machine, and keeps what the next look can use: buffers, and where the services were.
+#[derive(Debug)]
+pub struct Observer {
+    roots: Roots,
+    reader: Reader,
+    cgroups: Cgroups,
+}
+
+impl Observer {
+    /// Looks below these roots.
+    #[must_use]
+    pub fn new(roots: Roots) -> Self {
+        Self { roots, reader: Reader::default(), cgroups: Cgroups::default() }
+    }
+
+    /// What is so now: the machine, and the configured services that are there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Observed`] if `uptime` or `meminfo` cannot be read or do not say what they should. All else that cannot be seen
+    /// is in [`Snapshot::lacks`].
+    pub fn observe(&mut self, config: &Config) -> Result<Snapshot> {
+        let mut seen =
+            Snapshot { at: machine::uptime(&mut self.reader, &self.roots)?, ..Snapshot::default() };
+        seen.system = machine::system(&mut self.reader, &self.roots, &mut seen.lacks)?;
+        let names = config.services.keys().map(String::as_str).filter(|name| is_unit_name(name));
+        let names: Vec<&str> = names.collect();
+        self.cgroups.look(&self.roots, &names, &mut seen.lacks);
+        for name in names {
+            if let Some(service) = self.cgroups.service(&mut self.reader, &self.roots, name, &mut seen.lacks)
+            {
+                seen.services.insert(name.to_owned(), service);
+            }
+        }
+        Ok(seen)
+    }
+}
+
+/// That a file of the kernel does not say what it should.
+fn unexpected(path: &Path, expected: &str) -> Error {
+    Error::Observed { path: path.to_owned(), reason: format!("does not say {expected}") }
 }
