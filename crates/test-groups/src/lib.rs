@@ -5,20 +5,29 @@
 //! | [`admission`] | which tests may start now, so that what runs at once fits on the card |
 //! | [`conclude`](conclude()) | from what was seen of a group to its report, with advice |
 //! | [`config`] | `test-groups.toml`: the groups, and how each is to be run |
+//! | [`gate`] | asks before each test that `nextest` starts, and becomes it |
 //! | [`history`] | what tests needed in earlier runs |
+//! | [`run`](run()) | runs groups: starts tests, follows what they print and hold, ends what they leave |
 //! | [`vram`] | the two things this crate asks of its surroundings: a look at the card, and whether an output says "out of memory" |
 //! | [`report`] | what a run was like, ready to be saved |
+//! | [`witness`] | what memory says of itself while tests run |
 
 pub mod admission;
 mod advice;
 mod conclude;
 pub mod config;
 mod error;
+pub mod gate;
 pub mod history;
+mod process;
 pub mod report;
+mod run;
+mod runners;
 mod size;
 mod slope;
 pub mod vram;
+mod watch;
+pub mod witness;
 
 pub use admission::{Admission, Capacity, Start, Why};
 pub use conclude::{Attempt, GroupRun, MOST_SAMPLES, Ran, conclude};
@@ -26,4 +35,5 @@ pub use config::{Concurrency, Config, Group, OnOutOfMemory, Runner};
 pub use error::{Error, Result};
 pub use history::History;
 pub use report::{GroupReport, Report, TestReport};
+pub use run::{Event, Observer, Options, run};
 pub use vram::{Forensics, Holder, Look, OutOfMemory, Vram};
