@@ -159,7 +159,17 @@ pub fn recognise(line: &str) -> Option<Message> {
 /// Every message has one of these. Most lines have none, and are not looked at twenty times.
 fn has_mark(line: &str) -> bool {
     const MARKS: &[&str] = &[
-        "ut of memory",
+        "CUDA out of memory",
+        "HIP out of memory",
+        "XPU out of memory",
+        "backend out of memory",
+        "rror: out of memory",
+        "failure 2: out of memory",
+        "Out of memory allocating",
+        "ut of memory trying",
+        "ut of memory while trying",
+        "ut of memory: Kill",
+        "Tried to allocate ",
         "MemoryError",
         "MemoryAllocation",
         "OutOfMemory",

@@ -7,15 +7,18 @@
 /// Teddy's, where it takes 32 bytes at a time. Needle `n` goes into bucket `7 - n % 8`.
 const BUCKETS: usize = 8;
 
+/// So many of a needle's first bytes are compared by halves, at most.
+pub(super) const COMPARED: usize = 4;
+
 /// How frequent a byte is in logs, in thousandths, roughly.
 fn frequency(byte: u8) -> f64 {
     match byte {
         b' ' => 130.0,
         // Behind the name of a file, a logger, an error.
         b':' => 15.0,
-        b'0'..=b'9' | b'j' | b'q' | b'x' | b'z' => 20.0,
-        // One is rarer than the other, but next to each other they are words, and words come again and again.
-        b'a'..=b'z' => 40.0,
+        b'j' | b'q' | b'x' | b'z' => 20.0,
+        // One is rarer than the other, but next to each other they are words, and words come again and again; digits are numbers.
+        b'a'..=b'z' | b'0'..=b'9' => 40.0,
         b'.' | b'_' | b'/' | b',' | b'=' | b'-' | b'\n' => 8.0,
         b'A'..=b'Z' | b'(' | b')' | b'"' | b'\'' => 4.0,
         b'!'..=b'~' => 2.0,
@@ -35,16 +38,17 @@ pub(super) fn rarest_tail(literal: &[u8]) -> &[u8] {
 /// What a bucket passes: for each of the first bytes the halves that occur.
 #[derive(Clone, Copy, Default)]
 struct Bucket {
-    low: [u16; 4],
-    high: [u16; 4],
+    low: [u16; COMPARED],
+    high: [u16; COMPARED],
     len: usize,
 }
 
 impl Bucket {
     fn with(mut self, needle: &[u8], compared: usize) -> Self {
-        for (at, byte) in needle.iter().take(compared).enumerate() {
-            self.low[at] |= 1 << (byte & 15);
-            self.high[at] |= 1 << (byte >> 4);
+        for at in 0..compared {
+            // Behind the end of a needle anything may stand.
+            self.low[at] |= needle.get(at).map_or(u16::MAX, |byte| 1 << (byte & 15));
+            self.high[at] |= needle.get(at).map_or(u16::MAX, |byte| 1 << (byte >> 4));
         }
         self.len += 1;
         self
@@ -52,29 +56,53 @@ impl Bucket {
 
     /// How often it passes something, if bytes were independent of each other.
     fn passes(&self, compared: usize) -> f64 {
+        if self.len == 0 {
+            return 0.0;
+        }
+        let halves = |set: u16| (0..16_u8).filter(move |half| set >> half & 1 == 1);
         let at = |at: usize| {
-            let passed = |b: &u8| self.low[at] >> (b & 15) & 1 == 1 && self.high[at] >> (b >> 4) & 1 == 1;
-            (0..=u8::MAX).filter(passed).map(frequency).sum::<f64>()
+            let bytes =
+                halves(self.high[at]).flat_map(|high| halves(self.low[at]).map(move |low| high << 4 | low));
+            bytes.map(frequency).sum::<f64>()
         };
-        if self.len == 0 { 0.0 } else { (0..compared).map(at).product() }
+        (0..compared).map(at).product()
     }
+}
+
+/// The most frequent ones first, and those that begin alike next to each other.
+fn sorted<'n>(needles: &[&'n [u8]], compared: usize) -> Vec<&'n [u8]> {
+    let mut sorted = needles.to_vec();
+    sorted.sort_by(|a, b| {
+        let alone = |needle: &[u8]| Bucket::default().with(needle, compared).passes(compared);
+        alone(b).total_cmp(&alone(a)).then_with(|| a.cmp(b))
+    });
+    sorted
+}
+
+/// The needles of each of so many buckets, however many one takes.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn shared<'n>(needles: &[&'n [u8]], count: usize) -> Vec<Vec<&'n [u8]>> {
+    let mut buckets = vec![Bucket::default(); count];
+    let mut members = vec![Vec::new(); count];
+    for needle in sorted(needles, COMPARED) {
+        let cost =
+            |at: &usize| buckets[*at].with(needle, COMPARED).passes(COMPARED) - buckets[*at].passes(COMPARED);
+        let Some(best) = (0..count).min_by(|a, b| cost(a).total_cmp(&cost(b))) else { break };
+        buckets[best] = buckets[best].with(needle, COMPARED);
+        members[best].push(needle);
+    }
+    members
 }
 
 /// The needles in an order in which they share buckets well.
 pub(super) fn arranged<'n>(needles: &[&'n [u8]]) -> Vec<&'n [u8]> {
-    let compared = needles.iter().map(|needle| needle.len()).min().unwrap_or_default().min(4);
+    let compared = needles.iter().map(|needle| needle.len()).min().unwrap_or_default().min(COMPARED);
     let room = needles.len().div_ceil(BUCKETS);
     // The last row of needles does not reach all buckets.
     let short = room * BUCKETS - needles.len();
     let mut buckets = [Bucket::default(); BUCKETS];
     let mut members: [Vec<&[u8]>; BUCKETS] = std::array::from_fn(|_| Vec::new());
-    let mut sorted = needles.to_vec();
-    // The most frequent ones choose first, and those that begin alike follow each other.
-    sorted.sort_by(|a, b| {
-        let alone = |needle: &[u8]| Bucket::default().with(needle, compared).passes(compared);
-        alone(b).total_cmp(&alone(a)).then_with(|| a.cmp(b))
-    });
-    for needle in sorted {
+    for needle in sorted(needles, compared) {
         let cost = |at: &usize| {
             let bucket = buckets[*at];
             bucket.with(needle, compared).passes(compared) - bucket.passes(compared)

@@ -5,14 +5,23 @@ use aho_corasick::{AhoCorasick, Input, Span};
 use regex::bytes::Regex;
 
 use super::arrange::{arranged, rarest_tail};
+#[cfg(target_arch = "x86_64")]
+use super::buckets::Buckets;
 use super::needles::{LONG, SHORT};
 
 /// What one vectorised search takes on. It could take 64, but then it compares 16 bytes at a time instead of 32.
 const MOST_NEEDLES_AT_ONCE: usize = 32;
 
+/// With more, a bucket has so many that it passes too much.
+#[cfg(target_arch = "x86_64")]
+const MOST_NEEDLES_IN_BUCKETS: usize = 96;
+
 /// One search. Which kind it is was decided by what the processor can do.
 #[derive(Debug)]
 enum Finder {
+    /// Everything at once.
+    #[cfg(target_arch = "x86_64")]
+    Buckets(Box<Buckets>),
     /// Teddy: 32 bytes at a time. Beside it, how far behind its beginning a needle counts.
     Packed(Box<packed::Searcher>, Vec<u8>),
     /// The automaton, where there are no such instructions.
@@ -37,6 +46,11 @@ impl Finder {
             return usize::MAX;
         }
         let (found, skips) = match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Buckets(buckets) => {
+                let found = buckets.find(data, from);
+                return found.map_or(usize::MAX, |(at, is_before_line)| at + usize::from(is_before_line));
+            }
             Self::Packed(searcher, skips) => {
                 (searcher.find_in(data, Span { start: from, end: data.len() }), skips)
             }
@@ -49,9 +63,35 @@ impl Finder {
     }
 }
 
+fn bytes(needles: &[&'static str]) -> Vec<&'static [u8]> {
+    needles.iter().map(|needle| needle.as_bytes()).collect()
+}
+
+/// One search for everything, and more only where users ask for very much.
+#[cfg(target_arch = "x86_64")]
+fn at_once<'n>(tails: impl Iterator<Item = &'n [u8]>) -> Option<Vec<Finder>> {
+    let needles: Vec<&[u8]> = bytes(SHORT).into_iter().chain(bytes(LONG)).chain(tails).collect();
+    let groups = in_groups(&needles, MOST_NEEDLES_IN_BUCKETS);
+    groups.iter().map(|needles| Some(Finder::Buckets(Box::new(Buckets::of(needles)?)))).collect()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn at_once<'n>(_: impl Iterator<Item = &'n [u8]>) -> Option<Vec<Finder>> {
+    None
+}
+
+fn one_by_one<'n>(tails: impl Iterator<Item = &'n [u8]>) -> Vec<Finder> {
+    // One of fewer than four bytes makes a whole group compare fewer.
+    let (longer, shorter): (Vec<&[u8]>, Vec<&[u8]>) = tails.partition(|needle| needle.len() > 3);
+    let theirs = [longer, shorter].into_iter().flat_map(|needles| in_groups(&needles, MOST_NEEDLES_AT_ONCE));
+    let groups =
+        [arranged(&bytes(SHORT)), bytes(LONG)].into_iter().chain(theirs.map(|group| arranged(&group)));
+    groups.filter_map(|needles| Finder::of(&needles)).collect()
+}
+
 /// As few groups as possible, of about the same size.
-fn in_groups<'n>(needles: &[&'n [u8]]) -> Vec<Vec<&'n [u8]>> {
-    let groups = needles.len().div_ceil(MOST_NEEDLES_AT_ONCE);
+fn in_groups<'n>(needles: &[&'n [u8]], most: usize) -> Vec<Vec<&'n [u8]>> {
+    let groups = needles.len().div_ceil(most);
     (0..groups).map(|group| needles.iter().skip(group).step_by(groups).copied().collect()).collect()
 }
 
@@ -73,15 +113,15 @@ impl Finders {
     /// Searches for what tests and out-of-memory messages are found by, for each of `literals`, and for whatever matches one
     /// of `regexes`.
     pub(crate) fn new(literals: &[String], regexes: impl IntoIterator<Item = Regex>) -> Self {
-        let bytes = |needles: &[&'static str]| needles.iter().map(|needle| needle.as_bytes()).collect();
-        let (short, long): (Vec<&[u8]>, Vec<&[u8]>) = (bytes(SHORT), bytes(LONG));
         let tails = literals.iter().map(|literal| rarest_tail(literal.as_bytes()));
-        // One of fewer than four bytes makes a whole group compare fewer.
-        let (longer, shorter): (Vec<&[u8]>, Vec<&[u8]>) = tails.partition(|needle| needle.len() > 3);
-        let theirs = in_groups(&longer).into_iter().chain(in_groups(&shorter)).map(|group| arranged(&group));
-        let groups = [arranged(&short), long].into_iter().chain(theirs);
-        let finders = groups.filter_map(|needles| Finder::of(&needles));
-        Self(finders.chain(regexes.into_iter().map(Finder::Regex)).collect())
+        let finders = at_once(tails.clone()).unwrap_or_else(|| one_by_one(tails));
+        Self(finders.into_iter().chain(regexes.into_iter().map(Finder::Regex)).collect())
+    }
+
+    /// As on processors without such instructions.
+    #[cfg(test)]
+    pub(crate) fn without_buckets(literals: &[String]) -> Self {
+        Self(one_by_one(literals.iter().map(|literal| rarest_tail(literal.as_bytes()))))
     }
 
     pub(crate) fn start(&self, data: &[u8], from: usize) -> Next {

@@ -2,6 +2,8 @@
 //! handful of substrings, and only around a hit does a line become a line.
 
 mod arrange;
+#[cfg(target_arch = "x86_64")]
+mod buckets;
 mod finder;
 mod needles;
 
@@ -190,9 +192,15 @@ impl Scanner {
 mod tests {
     use super::*;
 
+    use proptest::prelude::*;
+
     /// The candidates of a log that comes in pieces of `step` bytes.
     fn candidates(log: &[u8], window: Window, step: usize) -> (Vec<(u64, String)>, u64) {
-        let mut scanner = Scanner::new(Finders::new(&["hit7".to_owned()], []), window);
+        found_by(Finders::new(&["hit7".to_owned()], []), log, window, step)
+    }
+
+    fn found_by(finders: Finders, log: &[u8], window: Window, step: usize) -> (Vec<(u64, String)>, u64) {
+        let mut scanner = Scanner::new(finders, window);
         let mut found = Vec::new();
         let mut visit = |candidate: Candidate<'_>| {
             let text = String::from_utf8_lossy(candidate.text).into_owned();
@@ -264,6 +272,65 @@ mod tests {
         assert!(whole.0.len() > 100);
         for step in [1, 7, 300, 5_000] {
             assert_eq!(candidates(&log, SMALL, step), whole);
+        }
+    }
+
+    /// The first line, and those that have a needle; found without any cleverness.
+    fn naively(literals: &[String], log: &[u8]) -> Vec<u64> {
+        let mut needles: Vec<&[u8]> =
+            needles::SHORT.iter().chain(needles::LONG).map(|it| it.as_bytes()).collect();
+        needles.extend(literals.iter().map(|literal| arrange::rarest_tail(literal.as_bytes())));
+        let mut log = log.to_vec();
+        if !log.is_empty() && !log.ends_with(b"\n") {
+            log.push(b'\n');
+        }
+        let mut hits = vec![!log.is_empty()];
+        hits.resize(memchr_iter(b'\n', &log).count(), false);
+        let mut line = 0;
+        for at in 0..log.len() {
+            for needle in needles.iter().filter(|needle| log[at..].starts_with(needle)) {
+                if let Some(hit) = hits.get_mut(line + usize::from(needle.starts_with(b"\n"))) {
+                    *hit = true;
+                }
+            }
+            line += usize::from(log[at] == b'\n');
+        }
+        (1..).zip(hits).filter(|(_, hit)| *hit).map(|(line, _)| line).collect()
+    }
+
+    /// Needles, pieces of them, and bytes that share a half with theirs.
+    fn log() -> impl Strategy<Value = Vec<u8>> {
+        let needle =
+            prop::sample::select([needles::SHORT, needles::LONG, &["hit7", "\u{e9}t\u{e9}"]].concat());
+        let piece = prop_oneof![
+            2 => needle.clone().prop_map(|needle| needle.as_bytes().to_vec()),
+            2 => (needle.clone(), any::<prop::sample::Index>()).prop_map(|(needle, end)| needle.as_bytes()[..end.index(needle.len())].to_vec()),
+            2 => (needle, any::<prop::sample::Index>(), prop::sample::select(vec![1_u8, 16, 128])).prop_map(|(needle, at, flipped)| {
+                let mut needle = needle.as_bytes().to_vec();
+                let at = at.index(needle.len());
+                needle[at] ^= flipped;
+                needle
+            }),
+            2 => Just(b"\n".to_vec()),
+            1 => prop::collection::vec(any::<u8>(), 0..70),
+        ];
+        prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_lines_are_found_with_vectors_without_and_naively(log in log(), step in 1_usize..300) {
+            // Longer than any line.
+            let window = Window { before: 5_000, after: 5_000, block: 0 };
+            let literals = ["hit7".to_owned(), "\u{e9}t\u{e9}".to_owned()];
+            let expected = naively(&literals, &log);
+            for finders in [Finders::new(&literals, []), Finders::without_buckets(&literals)] {
+                let (found, lines) = found_by(finders, &log, window, step);
+                let found: Vec<u64> = found.into_iter().map(|(line, _)| line).collect();
+                prop_assert_eq!(&found, &expected);
+                let ends = memchr_iter(b'\n', &log).count() as u64;
+                prop_assert_eq!(lines, ends + u64::from(log.last().is_some_and(|last| *last != b'\n')));
+            }
         }
     }
 }
