@@ -32,6 +32,23 @@ pub enum Error {
         /// What to do next.
         next_step: String,
     },
+    /// There is no such unit (any more).
+    #[error("{unit}: there is no such unit; if it is to be managed, install and start it")]
+    Gone {
+        /// Which.
+        unit: String,
+    },
+}
+
+impl Error {
+    /// The system refused this, or cannot do it.
+    pub(crate) fn refused(
+        what: impl Into<String>,
+        reason: impl std::fmt::Display,
+        next_step: impl Into<String>,
+    ) -> Self {
+        Self::Refused { what: what.into(), reason: reason.to_string(), next_step: next_step.into() }
+    }
 }
 
 /// The result of this crate.
