@@ -275,9 +275,8 @@ mod tests {
     fn what_is_wrong_is_named_with_its_key() {
         assert_eq!(
             refusal(r#"{"a": {"swapiness": 10}}"#),
-            "swapiness: is not known; the nearest key is swap_threshold"
+            "swapiness: is not known; the nearest key is vm_swappiness"
         );
-        assert_eq!(refusal(r#"{"swappiness": 10}"#).split(": ").next(), Some("swappiness"));
         assert_eq!(
             refusal(r#"{"swap_threshold": 50}"#),
             "swap_threshold: 50 is not within 0 to 1; 0.5 is 50 %"

@@ -266,7 +266,7 @@ mod tests {
     fn a_leak_beneath_noise_is_seen_and_its_end_lies_in_the_interval() {
         let wave = [0, 40, 10, 60, 30];
         // 64 MiB each 30 s; 2 GiB at first, 16 GiB are there.
-        let outlook = ram((0..40).map(|at| ((2048 + 64 * at + wave[at as usize % 5]) << 20) as u64));
+        let outlook = ram((0..40).map(|at| (2048 + 64 * at + wave[at as usize % 5]) << 20));
         let end = outlook.exhaustion().unwrap();
         let true_s = ((16384.0 - 2048.0 - 28.0) / 64.0 - 39.0) * 30.0;
         assert!(end.earliest_s <= true_s && true_s <= end.latest_s, "{end:?} {true_s}");

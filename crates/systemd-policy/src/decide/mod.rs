@@ -143,3 +143,8 @@ fn candidates<'a>(now: &'a Snapshot, config: &'a Config) -> Vec<Candidate<'a>> {
 fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
