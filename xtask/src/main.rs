@@ -5,6 +5,7 @@
 //! - [`fuzz`]: runs the fuzz targets.
 //! - [`kernels`]: compiles the CUDA kernels, or checks that they are compiled.
 //! - [`security`]: estimates what the encryption of a signature withstands.
+//! - [`vm_test`]: what `omnimind` does to a machine with real systemd, in one under qemu.
 
 mod bench;
 mod cargo;
@@ -13,6 +14,7 @@ mod fuzz;
 mod kernels;
 mod python;
 mod security;
+mod vm_test;
 
 use std::process::ExitCode;
 
@@ -47,6 +49,10 @@ Tasks:
         makes a Python environment with NVRTC in $XDG_CACHE_HOME/omnimind-bench (60 MB).
   security [--json]
         Estimates what the encryption of a signature withstands, in two ways, and fails if that is too little.
+  vm-test [--keep] [--only SCENARIO]... [--accelerator kvm|tcg] [--binary PATH]
+        Boots a Debian machine with real systemd and swap under qemu, and runs the scenarios in it against a built omnimind.
+        Makes the machine's image once in $XDG_CACHE_HOME/omnimind-vm (500 MB), which needs root and the network, and installs
+        qemu and debootstrap if they are missing. --keep keeps the run's console and results also when all passed.
 ";
 
 fn main() -> ExitCode {
@@ -78,6 +84,8 @@ fn run(mut args: Parser) -> Result<bool> {
         "fuzz" => fuzz::run(args),
         "kernels" => kernels::run(args),
         "security" => security::run(args),
+        "vm-test" => vm_test::run(args),
+        vm_test::HELPER => vm_test::help(args),
         "help" => {
             print!("{HELP}");
             Ok(true)

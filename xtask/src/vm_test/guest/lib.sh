@@ -1,0 +1,124 @@
+# What scenarios are written with. Services are called vmtest-*: the runner stops and removes those after each scenario.
+
+EATER='/vm-test/vm-helper vm-helper eat'
+omnimind=/vm-test/omnimind
+
+fail() {
+    echo "FAILED: $*"
+    exit 1
+}
+
+# expect CLAIM COMMAND...: it must succeed; its output is evidence only if it does not.
+expect() {
+    claim=$1
+    shift
+    if output=$("$@" 2>&1); then
+        echo "ok: $claim"
+    else
+        status=$?
+        echo "$output"
+        fail "$claim (status $status of: $*)"
+    fi
+}
+
+# expect_failure CLAIM COMMAND...: it must not succeed.
+expect_failure() {
+    claim=$1
+    shift
+    if output=$("$@" 2>&1); then
+        echo "$output"
+        fail "$claim (it succeeded: $*)"
+    fi
+    echo "ok: $claim"
+}
+
+# expect_number CLAIM LEFT -lt|-le|-eq|-ge|-gt RIGHT: the numbers are evidence.
+expect_number() {
+    # A test of what is no number is an error, and must not count as false or true.
+    case "$2$4" in
+    *[!0-9]* | '') fail "$1: '$2' $3 '$4' compares what is no number" ;;
+    esac
+    if [ "$2" "$3" "$4" ]; then
+        echo "ok: $1 ($2 $3 $4)"
+    else
+        fail "$1 (not $2 $3 $4)"
+    fi
+}
+
+# expect_same CLAIM ACTUAL EXPECTED
+expect_same() {
+    if [ "$2" = "$3" ]; then
+        echo "ok: $1 ($2)"
+    else
+        fail "$1: it is '$2' and should be '$3'"
+    fi
+}
+
+# expect_within SECONDS CLAIM COMMAND...: it must succeed some time.
+expect_within() {
+    limit=$1
+    claim=$2
+    shift 2
+    waited=0
+    until output=$("$@" 2>&1); do
+        if [ "$waited" -ge "$limit" ]; then
+            echo "$output"
+            fail "$claim, within $limit s"
+        fi
+        waited=$((waited + 1))
+        sleep 1
+    done
+    echo "ok: $claim (after some $waited s)"
+}
+
+# make_service NAME MIB [LINE...]: vmtest-NAME.service, which fills so much memory, with more lines in [Service].
+make_service() {
+    unit=vmtest-$1.service
+    printf '%s\n' '[Service]' Type=notify "ExecStart=$EATER $2" TimeoutStartSec=180 >"/run/systemd/system/$unit"
+    shift 2
+    [ $# = 0 ] || printf '%s\n' "$@" >>"/run/systemd/system/$unit"
+    systemctl daemon-reload
+}
+
+# start_service NAME MIB [LINE...]: returns when its memory is filled.
+start_service() {
+    make_service "$@"
+    expect "vmtest-$1 has filled $2 MiB" systemctl start "vmtest-$1.service"
+}
+
+# press MIB: fills so much memory in a service without limits, to press on the others.
+press() {
+    start_service pressure "$1" OOMScoreAdjust=500
+}
+
+property() {
+    systemctl show --property="$2" --value "$1"
+}
+
+main_pid() {
+    property "vmtest-$1.service" MainPID
+}
+
+is_active() {
+    systemctl is-active --quiet "vmtest-$1.service"
+}
+
+# In KiB, of the main process of vmtest-NAME.service.
+swap_of() {
+    awk '/^VmSwap:/ { print $2 }' "/proc/$(main_pid "$1")/status"
+}
+
+rss_of() {
+    awk '/^VmRSS:/ { print $2 }' "/proc/$(main_pid "$1")/status"
+}
+
+# swap_out NAME MIB: has the kernel put so much of a service's memory into swap. It may do less and say EAGAIN.
+swap_out() {
+    group=/sys/fs/cgroup$(property "vmtest-$1.service" ControlGroup)
+    echo "$2M" 2>/dev/null >"$group/memory.reclaim" || true
+}
+
+# How often the kernel has killed for want of memory, anywhere.
+oom_kills() {
+    awk '$1 == "oom_kill" { print $2 }' /proc/vmstat
+}
