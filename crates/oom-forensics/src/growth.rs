@@ -9,6 +9,7 @@ const MOST: usize = 256;
 
 /// How memory in use grew from the first out-of-memory error to the last.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Growth {
     /// How much it grew, in bytes: the median slope (Theil–Sen) times the tests in between. 0 if it did not.
     pub bytes: u64,

@@ -16,6 +16,7 @@
 //! | [`report`] | what a log says, ready to be saved |
 //! | [`compare`] | before and after, against targets |
 //! | `junit` | a report as a build server reads it (feature `junit`) |
+//! | `schema` | the JSON schema of a report (feature `schema`) |
 //! | `generate` | logs made to order, with what is to be found in them (feature `generate`) |
 //!
 //! A log is never wrong: whatever its bytes are, there is a report. Errors are about reading it, and about configuration.
@@ -39,6 +40,8 @@ pub mod patterns;
 pub mod report;
 mod run;
 mod scan;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod size;
 
 pub use analyzer::{Analyzer, Config};

@@ -13,6 +13,7 @@ pub const SCHEMA: u32 = 1;
 
 /// Everything that was concluded from one or several logs of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -68,6 +69,7 @@ pub struct Report {
 
 /// Where the numbers of tests come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CountedFrom {
     /// There are none.
@@ -82,6 +84,7 @@ pub enum CountedFrom {
 
 /// A log that was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Log {
     /// What it is called.
     pub name: String,
@@ -95,6 +98,7 @@ pub struct Log {
 
 /// How a log is packed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// Not at all.
@@ -108,6 +112,7 @@ pub enum Format {
 
 /// Where something stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Quote {
     /// The name of the log.
     pub log: String,
@@ -119,6 +124,7 @@ pub struct Quote {
 
 /// One out-of-memory error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Oom {
     /// The test, with its file where that is known.
     pub test: Option<String>,
@@ -138,6 +144,7 @@ pub struct Oom {
 
 /// Out-of-memory errors of a test file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FileCount {
     /// The file, or with Rust the binary; `None` where no test is known.
     pub file: Option<String>,
@@ -147,6 +154,7 @@ pub struct FileCount {
 
 /// Out-of-memory errors of a root cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CauseCount {
     /// The cause.
     pub cause: Cause,
@@ -160,6 +168,7 @@ pub struct CauseCount {
 
 /// Out-of-memory errors that were reported by someone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SourceCount {
     /// Who.
     pub source: Source,
@@ -169,6 +178,7 @@ pub struct SourceCount {
 
 /// Out-of-memory errors by what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SizeBucket {
     /// From so many bytes on.
     pub from_bytes: u64,
@@ -180,6 +190,7 @@ pub struct SizeBucket {
 
 /// A process that held the card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Process {
     /// Its number.
     pub pid: u32,
@@ -193,6 +204,7 @@ pub struct Process {
 
 /// A known error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PatternCount {
     /// What it is called.
     pub name: String,

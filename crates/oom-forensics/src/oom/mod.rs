@@ -17,6 +17,7 @@ use code::is_code_before;
 
 /// Who said that memory ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Source {
@@ -56,6 +57,7 @@ impl Source {
 
 /// A process that held memory of the card, as a message names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProcessUse {
     /// Its number.
     pub pid: u32,
@@ -67,6 +69,7 @@ pub struct ProcessUse {
 
 /// What a message says in numbers. All amounts are in bytes; what it does not say is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Numbers {
     /// Index of the card.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -149,6 +152,10 @@ pub fn recognise(line: &str) -> Option<Message> {
     if !has_mark(line) {
         return None;
     }
+    read(line)
+}
+
+fn read(line: &str) -> Option<Message> {
     host::killed(line)
         .or_else(|| pytorch::read(line))
         .or_else(|| frameworks::read(line))
@@ -156,7 +163,7 @@ pub fn recognise(line: &str) -> Option<Message> {
         .or_else(|| bare(line))
 }
 
-/// Every message has one of these. Most lines have none, and are not looked at twenty times.
+/// Every message has one of these. Most lines have none, also of those that talk of memory, and are not looked at twenty times.
 fn has_mark(line: &str) -> bool {
     const MARKS: &[&str] = &[
         "CUDA out of memory",

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -204,3 +206,61 @@ fn code_and_prose_that_talk_of_it_are_no_messages() {
         assert_eq!(recognise(line), None, "{line}");
     }
 }
+
+proptest! {
+    #[test]
+    fn no_message_is_missed_because_it_has_no_mark(parts in prop::collection::vec(prop::sample::select(PARTS), 0..5)) {
+        let line = parts.concat();
+        prop_assert_eq!(recognise(&line), read(&line));
+    }
+}
+
+/// Of which the messages are made that are recognised.
+const PARTS: &[&str] = &[
+    "CUDA",
+    "HIP",
+    "XPU",
+    "MPS backend",
+    " error:",
+    "Error:",
+    ": ",
+    " ",
+    "O",
+    "o",
+    "Out of memory",
+    "ut of memory",
+    " out of memory",
+    ". Tried to allocate ",
+    "20.00 MiB",
+    "7 bytes",
+    ": Kill",
+    "ed process 7 (python) ",
+    "OOM killer: Kill",
+    "oom-kill:constraint=x,pid=7",
+    " while trying to allocate ",
+    " trying to allocate ",
+    " allocating ",
+    "CUDA failure 2",
+    "RESOURCE_EXHAUSTED",
+    " memory",
+    "E   ",
+    "OOM when allocating",
+    "Failed to allocate memory for requested buffer of size ",
+    "Available memory of ",
+    " is smaller than requested bytes of ",
+    "is less than desired GPU memory utilization",
+    " KV cache is needed",
+    "No available memory for the cache blocks",
+    "can be stored in KV cache",
+    "CUDNN_STATUS",
+    "_ALLOC_FAILED",
+    "_ALLOCATION_FAILED",
+    "rocblas_status_memory_error",
+    "DefaultCPUAllocator: ",
+    "std::bad_alloc",
+    "MemoryError",
+    "_Array",
+    "OutOfMemory",
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "cudaErrorMemoryAllocation",
+];
