@@ -86,9 +86,9 @@ start_service() {
     expect "vmtest-$1 has filled $2 MiB" systemctl start "vmtest-$1.service"
 }
 
-# press MIB: fills so much memory in a service without limits, to press on the others.
+# press MIB [NAME]: fills so much memory in a service without limits, to press on the others.
 press() {
-    start_service pressure "$1" OOMScoreAdjust=500
+    start_service "${2:-pressure}" "$1" OOMScoreAdjust=500
 }
 
 property() {
@@ -116,6 +116,29 @@ rss_of() {
 swap_out() {
     group=/sys/fs/cgroup$(property "vmtest-$1.service" ControlGroup)
     echo "$2M" 2>/dev/null >"$group/memory.reclaim" || true
+}
+
+# configure LINE...: the omnimind.toml of this scenario: the table [memory] with these lines, and two services.
+configure() {
+    export OMNIMIND_CONFIG=/etc/omnimind/omnimind.toml
+    mkdir -p /etc/omnimind
+    {
+        printf '%s\n' '[memory]' "$@"
+        printf '%s\n' '[memory.services."vmtest-critical.service"]' 'priority = "critical"' 'critical_share = 0.9'
+        printf '%s\n' '[memory.services."vmtest-low.service"]' 'priority = "low"'
+    } >$OMNIMIND_CONFIG
+}
+
+# What is set for vmtest-NAME.service, and what the kernel has.
+limits_of() {
+    systemctl show --property=MemoryLow,MemoryHigh,MemoryMax,MemorySwapMax "vmtest-$1.service"
+    (cd "/sys/fs/cgroup$(property "vmtest-$1.service" ControlGroup)" &&
+        grep . memory.low memory.high memory.max memory.swap.max)
+}
+
+# field FILTER: of the JSON on standard input; what is missing or null is a failure.
+field() {
+    jq --exit-status --raw-output "$1"
 }
 
 # How often the kernel has killed for want of memory, anywhere.

@@ -1,5 +1,6 @@
 # Runs the scenarios one after another and says what became of each over the second serial port, a line of JSON for each event.
 set -u
+export HOME=/root
 exec 3>/dev/ttyS1
 stty -F /dev/ttyS1 raw -echo
 
@@ -11,6 +12,7 @@ say() {
 clean() {
     systemctl stop 'vmtest-*' 'omnimind-*' omnimind.service
     systemctl reset-failed
+    rm -rf /etc/omnimind /var/lib/omnimind* /run/omnimind* /etc/systemd/system/omnimind-*
     rm -rf /run/systemd/system/vmtest-* /run/systemd/system.control/vmtest-* /etc/systemd/system/vmtest-* /run/vm-test
     systemctl daemon-reload
 } >/dev/null 2>&1
