@@ -28,7 +28,8 @@ pub(super) fn keep(situation: &Situation<'_>, all: &mut Vec<Recommendation>) {
         bytes_of(service.name).max(low_of(service)).max(resident)
     };
     let taken = services.iter().map(promised).fold(0, u64::saturating_add);
-    let mut left = promisable_bytes(now.system.ram_total_bytes).saturating_sub(taken);
+    // Where others promised too much, nothing is added to it.
+    let Some(mut left) = promisable_bytes(now.system.ram_total_bytes).checked_sub(taken) else { return };
     for service in &services {
         if service.seen.cgroup.is_none() {
             continue;
@@ -47,11 +48,8 @@ pub(super) fn keep(situation: &Situation<'_>, all: &mut Vec<Recommendation>) {
         // What somebody else promised is left as it is, unless it is too little.
         let ours = stand.bytes(name, Action::Protect).is_some();
         let differs = bytes.abs_diff(low) > bytes / CHANGED_PART && (ours || bytes > low);
-        // Raising it costs nothing here: `taken` has the larger of both.
-        if bytes >= LEAST_BYTES && differs && taken <= promisable_bytes(now.system.ram_total_bytes) {
-            if stand.holds(name, Action::Protect) {
-                continue;
-            }
+        // It costs nothing here: `taken` has the larger of both.
+        if bytes >= LEAST_BYTES && differs && !stand.holds(name, Action::Protect) {
             let share = service.policy.critical_share * 1e2;
             let reason = format!(
                 "{}; {share:.0} % of its {} must stay in RAM, {} are protected",

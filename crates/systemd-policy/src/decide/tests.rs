@@ -168,6 +168,16 @@ fn with_critical_ram_there_is_no_waiting_and_important_services_give_too() {
 }
 
 #[test]
+fn of_what_is_reclaimed_the_critical_part_stays() {
+    let mut now = machine(99.0, 0.0, 0.0);
+    now.services.retain(|name, _| name == "high.service");
+    let all = decide(&now, &before(&now, 10), &[], &config());
+    let reclaimed: Vec<_> =
+        all.iter().filter(|one| one.action == Action::Reclaim).map(|one| one.bytes).collect();
+    assert_eq!(reclaimed, [GIB / 2]);
+}
+
+#[test]
 fn with_full_swap_nothing_is_pushed_into_it_and_a_restart_is_advised() {
     let mut now = machine(85.0, 60.0, 0.0);
     now.system.swappiness = Some(60);
