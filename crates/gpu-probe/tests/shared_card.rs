@@ -93,6 +93,10 @@ fn churn(gpu: &SimulatedGpu, times: u64) -> u64 {
                 Err(Error::OutOfMemory(_)) => full += 1,
                 Err(error) => panic!("{error}"),
             }
+            // Not through `memory`, which could not say more than all.
+            let seen = gpu.processes(0).unwrap();
+            let sum: u64 = seen.iter().map(|process| process.used_bytes.unwrap()).sum();
+            assert!(sum <= CAPACITY, "{sum}");
         }
     }
     for allocation in held {
@@ -269,7 +273,6 @@ fn processes_that_churn_at_once_never_hold_more_than_there_is() {
         let waiting: Vec<_> =
             others.iter_mut().map(|other| scope.spawn(|| other.hear().parse::<u64>().unwrap())).collect();
         while !waiting.iter().all(std::thread::ScopedJoinHandle::is_finished) {
-            // Not through `memory`, which could not say more than all.
             let sum: u64 =
                 watcher.processes(0).unwrap().iter().map(|process| process.used_bytes.unwrap()).sum();
             assert!(sum <= CAPACITY, "{sum}");
