@@ -56,6 +56,64 @@ const FRAGMENTS: &[&str] = &[
     " - ",
 ];
 
+/// What happens to logs: bytes go wrong, pieces are lost, written twice, or end up elsewhere.
+#[derive(Debug, Clone)]
+enum Change {
+    Byte(prop::sample::Index, u8),
+    Lost(prop::sample::Index, usize),
+    Twice(prop::sample::Index, usize),
+    Moved(prop::sample::Index, usize, prop::sample::Index),
+    Fragment(prop::sample::Index, &'static str),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let at = any::<prop::sample::Index>;
+    prop_oneof![
+        4 => (at(), any::<u8>()).prop_map(|(at, byte)| Change::Byte(at, byte)),
+        1 => (at(), 1_usize..300).prop_map(|(at, len)| Change::Lost(at, len)),
+        1 => (at(), 1_usize..300).prop_map(|(at, len)| Change::Twice(at, len)),
+        1 => (at(), 1_usize..300, at()).prop_map(|(at, len, to)| Change::Moved(at, len, to)),
+        2 => (at(), prop::sample::select(FRAGMENTS)).prop_map(|(at, text)| Change::Fragment(at, text)),
+    ]
+}
+
+impl Change {
+    fn apply(self, log: &mut Vec<u8>) {
+        let place = |at: prop::sample::Index, log: &[u8]| at.index(log.len() + 1);
+        let piece = |at: prop::sample::Index, len: usize, log: &[u8]| {
+            let from = place(at, log);
+            from..(from + len).min(log.len())
+        };
+        match self {
+            Self::Byte(at, byte) => {
+                let at = place(at, log);
+                if let Some(old) = log.get_mut(at) {
+                    *old = byte;
+                }
+            }
+            Self::Lost(at, len) => {
+                let lost = piece(at, len, log);
+                log.drain(lost);
+            }
+            Self::Twice(at, len) => {
+                let again = piece(at, len, log);
+                let copy = log[again.clone()].to_vec();
+                log.splice(again.start..again.start, copy);
+            }
+            Self::Moved(at, len, to) => {
+                let moved = piece(at, len, log);
+                let moved: Vec<u8> = log.drain(moved).collect();
+                let to = place(to, log);
+                log.splice(to..to, moved);
+            }
+            Self::Fragment(at, text) => {
+                let at = place(at, log);
+                log.splice(at..at, text.bytes());
+            }
+        }
+    }
+}
+
 fn config() -> Config {
     Config::standard().unwrap()
 }
@@ -116,17 +174,20 @@ proptest! {
     }
 
     #[test]
-    fn a_generated_log_in_which_bytes_are_changed_is_still_read(
+    fn a_generated_log_that_is_changed_is_still_read_however_it_arrives(
         seed in any::<u64>(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..200),
+        colours in any::<bool>(),
+        changes in prop::collection::vec(change(), 0..80),
+        size in 1_usize..5_000,
     ) {
-        let plan = Plan { seed, tests: 60, ooms: 20, setup_errors: 9, skipped: 3, ..Plan::default() };
+        let plan = Plan { seed, colours, tests: 60, ooms: 20, setup_errors: 9, skipped: 3, ..Plan::default() };
         let (mut log, _) = bytes(&plan);
-        for (at, byte) in changes {
-            let at = at.index(log.len());
-            log[at] = byte;
+        for change in changes {
+            change.apply(&mut log);
         }
-        assert_sane(&fed([&log[..]]));
+        let report = fed([&log[..]]);
+        assert_sane(&report);
+        prop_assert_eq!(fed(log.chunks(size)), report);
     }
 
     #[test]
