@@ -9,7 +9,8 @@
 //! | [`history`] | what tests needed in earlier runs |
 //! | [`run`](run()) | runs groups: starts tests, follows what they print and hold, ends what they leave |
 //! | [`vram`] | the two things this crate asks of its surroundings: a look at the card, and whether an output says "out of memory" |
-//! | [`report`] | what a run was like, ready to be saved |
+//! | [`report`] | what a run was like, ready to be saved; as `JUnit` XML with the feature `junit` |
+//! | `schema` | the JSON schemas of the configuration and of the report; with the feature `schema` |
 //! | [`witness`] | what memory says of itself while tests run |
 
 pub mod admission;
@@ -19,10 +20,14 @@ pub mod config;
 mod error;
 pub mod gate;
 pub mod history;
+#[cfg(feature = "junit")]
+mod junit;
 mod process;
 pub mod report;
 mod run;
 mod runners;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod size;
 mod slope;
 pub mod vram;
@@ -34,6 +39,8 @@ pub use conclude::{Attempt, GroupRun, MOST_SAMPLES, Ran, conclude};
 pub use config::{Concurrency, Config, Group, OnOutOfMemory, Runner};
 pub use error::{Error, Result};
 pub use history::History;
+#[cfg(feature = "junit")]
+pub use junit::junit;
 pub use report::{GroupReport, Report, TestReport};
 pub use run::{Event, Observer, Options, run};
 pub use vram::{Forensics, Holder, Look, OutOfMemory, Vram};
