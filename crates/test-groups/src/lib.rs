@@ -44,3 +44,7 @@ pub use junit::junit;
 pub use report::{GroupReport, Report, TestReport};
 pub use run::{Event, Observer, Options, run};
 pub use vram::{Forensics, Holder, Look, OutOfMemory, Vram};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
