@@ -12,6 +12,7 @@ pub(super) struct Workers {
     workers: BTreeMap<u32, Worker>,
     next: u32,
     idle_deaths: u32,
+    closed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +80,9 @@ impl Workers {
     pub(super) fn gone(&mut self, worker: u32) -> Gone {
         let Some(worker) = self.workers.remove(&worker) else { return Gone { hopeless: false } };
         let left = !worker.given.is_empty() || !self.queue.is_empty();
+        if self.closed {
+            return Gone { hopeless: false };
+        }
         for test in worker.given.into_iter().rev() {
             self.queue.push_front(test);
         }
@@ -90,6 +94,7 @@ impl Workers {
 
     /// Nothing more is given.
     pub(super) fn close(&mut self) {
+        self.closed = true;
         self.queue.clear();
     }
 
@@ -128,6 +133,16 @@ mod tests {
         }
         let worker = workers.begin();
         assert!(workers.gone(worker).hopeless);
+    }
+
+    #[test]
+    fn after_the_end_nothing_is_given_again() {
+        let mut workers = Workers::new(0..3);
+        let worker = workers.begin();
+        workers.give(worker);
+        workers.close();
+        workers.gone(worker);
+        assert!(workers.is_done() && !workers.wants(1));
     }
 
     #[test]
