@@ -1,6 +1,7 @@
 //! A report as `JUnit` XML, for build servers: a suite for each group, a case for each test, and what it held of the card in
 //! properties, in bytes.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ fn text(text: &str) -> String {
     text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }
 
-fn property(name: &str, value: impl ToString) -> Property {
+fn property(name: &str, value: impl Display) -> Property {
     Property::new(name, text(&value.to_string()))
 }
 
@@ -121,16 +122,13 @@ fn status(group: &GroupReport, test: &TestReport) -> TestCaseStatus {
             let seconds = Duration::from_millis(test.duration_ms).as_secs_f64();
             failed("timeout", format!("ended after {seconds:.1} s: it took too long"))
         }
-        Outcome::Failed => match &test.out_of_memory {
-            Some(out) => failed("out_of_memory", out.message.clone()),
-            None => {
-                let first = test
-                    .message
-                    .as_deref()
-                    .and_then(|said| said.lines().find(|line| !line.trim().is_empty()));
-                failed("failure", first.unwrap_or("failed").to_owned())
+        Outcome::Failed => {
+            if let Some(out) = &test.out_of_memory {
+                return failed("out_of_memory", out.message.clone());
             }
-        },
+            let mut lines = test.message.as_deref().unwrap_or_default().lines();
+            failed("failure", lines.find(|line| !line.trim().is_empty()).unwrap_or("failed").to_owned())
+        }
         Outcome::Skipped => TestCaseStatus::skipped(),
         Outcome::NotRun => {
             let mut status = TestCaseStatus::skipped();

@@ -213,6 +213,7 @@ fn tests_that_did_not_fit_together_are_to_be_serialised() {
         test("b", 0, 1_000, GIB),
         ran_out("c", 100, 600, 512 * MIB, 800 * MIB),
         test("d", 700, 1_000, 3 * GIB),
+        test("holds nothing", 0, 1_000, 0),
     ];
     let report = conclude(run(Concurrency::Parallel(3), tests));
     assert_eq!(report.advice.len(), 1, "{:?}", report.advice);

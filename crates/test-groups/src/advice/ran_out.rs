@@ -73,8 +73,11 @@ fn moment<'r>(run: &'r GroupRun, test: &'r Ran) -> Moment<'r> {
         // One that begins in the millisecond in which another ends did not run beside it.
         at_ms.is_some_and(|at| other.attempts.iter().any(|one| one.started_ms < at && at < one.ended_ms))
     };
-    let beside: Vec<&Ran> =
-        run.tests.iter().filter(|other| other.report.id != test.report.id).filter(runs).collect();
+    let held_nothing = |other: &Ran| {
+        other.report.vram.is_some_and(|vram| vram.of == VramOf::Processes && vram.peak_bytes == 0)
+    };
+    let others = run.tests.iter().filter(|other| other.report.id != test.report.id && !held_nothing(other));
+    let beside: Vec<&Ran> = others.filter(runs).collect();
     // What the card held is that of all who ran.
     let whose =
         |test: &Ran| test.report.vram.is_some_and(|vram| vram.of == VramOf::Processes) || beside.is_empty();
