@@ -339,10 +339,8 @@ mod tests {
             let mut valid = br#"{"target_total_mb": 7500, "gpu": {"memory_fraction": 0.85, "drop_caches": 3}}"#.to_vec();
             let at = mutated.index(valid.len());
             valid[at] = byte;
-            if let Ok(text) = std::str::from_utf8(&valid) {
-                if let Ok(budget) = Budget::from_json(text) {
-                    prop_assert!(budget.validated().is_ok());
-                }
+            if let Ok(Ok(budget)) = std::str::from_utf8(&valid).map(Budget::from_json) {
+                prop_assert!(budget.validated().is_ok());
             }
         }
     }

@@ -171,7 +171,9 @@ impl Line {
         let mut rest: Vec<f64> = points.iter().map(|(at, used)| used - slope * at).collect();
         rest.sort_unstable_by(f64::total_cmp);
         let now = median(&rest);
-        rest.iter_mut().for_each(|value| *value = (*value - now).abs());
+        for value in &mut rest {
+            *value = (*value - now).abs();
+        }
         rest.sort_unstable_by(f64::total_cmp);
         let (low, high) = interval(points, &slopes);
         Self { slopes: (low, slope, high), now, noise: DEVIATION * median(&rest) }

@@ -109,11 +109,13 @@ impl History {
     }
 
     /// All, the oldest first.
+    #[must_use]
     pub fn samples(&self) -> impl DoubleEndedIterator<Item = &Sample> + ExactSizeIterator {
         self.samples.iter()
     }
 
     /// The last so many, the oldest first.
+    #[must_use]
     pub fn recent(&self, count: usize) -> impl DoubleEndedIterator<Item = &Sample> + ExactSizeIterator {
         self.samples.iter().skip(self.samples.len().saturating_sub(count))
     }

@@ -150,10 +150,15 @@ fn unit(reader: &mut Reader, proc: &Path, pid: u32) -> Option<String> {
     line("0::").or_else(|| line(":name=systemd:")).map(str::to_owned)
 }
 
+/// What is behind the last dot of a unit's name.
+fn kind(unit: &str) -> &str {
+    unit.rsplit_once('.').map_or("", |(_, kind)| kind)
+}
+
 /// What lies in the slices; if that is the manager of a user, what lies in its slices.
 fn unit_in(cgroup: &str) -> Option<&str> {
-    let mut parts = cgroup.split('/').filter(|part| !part.is_empty() && !part.ends_with(".slice"));
-    let ends = |part: &&str| part.ends_with(".service") || part.ends_with(".scope");
+    let mut parts = cgroup.split('/').filter(|part| !part.is_empty() && kind(part) != "slice");
+    let ends = |part: &&str| matches!(kind(part), "service" | "scope");
     let unit = parts.next().filter(ends)?;
     if !unit.starts_with("user@") {
         return Some(unit);

@@ -1,4 +1,5 @@
 //! The kernel's files are bytes from outside: whatever they say, looking at them ends without a panic.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
 //! What is observed of recorded machines: see `trees/README.md`.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,8 +58,26 @@ fn a_machine_with_systemd_is_seen_whole() {
     assert_eq!(main.cgroup.as_deref(), Some(Path::new("system.slice/omnimind.service")));
     let limits = Limits { low_bytes: Some(1024 * MIB), swap_max_bytes: Some(0), ..Limits::default() };
     assert_eq!(main.limits, limits);
-    assert_eq!(main.pressure.unwrap().some_avg10, 3.5);
+    assert_eq!(main.pressure.map(|pressure| pressure.some_avg10), Some(3.5));
     assert_eq!(seen.lacks, Vec::<String>::new());
+}
+
+#[test]
+fn the_slice_that_lets_least_protection_through_is_named() {
+    let machine = copied("machine");
+    let cgroup = machine.path().join("sys/fs/cgroup");
+    let low =
+        |slice: &str, bytes: &str| std::fs::write(cgroup.join(slice).join("memory.low"), bytes).unwrap();
+    low("system.slice", "0\n");
+    low("user.slice", "4096\n");
+    low("user.slice/user-1000.slice", "8192\n");
+    let seen = observe(&Roots::below(machine.path()), &Config::default()).unwrap();
+    let ceiling = |service: &str| {
+        let ceiling = seen.services[service].low_ceiling.as_ref().unwrap();
+        (ceiling.slice.clone(), ceiling.low_bytes)
+    };
+    assert_eq!(ceiling("omnimind.service"), ("system.slice".to_owned(), 0));
+    assert_eq!(ceiling("omnimind-frontend.service"), ("user.slice".to_owned(), 4096));
 }
 
 #[test]
@@ -104,7 +123,7 @@ fn the_limits_of_a_container_are_its_ram() {
     // 1 GiB, of which 800 MiB less 100 MiB of unused caches are used.
     assert_eq!((seen.system.ram_total_bytes, seen.system.ram_available_bytes), (1024 * MIB, 324 * MIB));
     assert_eq!((seen.system.swap_total_bytes, seen.system.swap_free_bytes), (0, 0));
-    assert_eq!(seen.system.pressure.unwrap().some_avg10, 1.0);
+    assert_eq!(seen.system.pressure.map(|pressure| pressure.some_avg10), Some(1.0));
     assert_eq!(seen.system.zswap, None);
     let lacks = seen.lacks.join("\n");
     for expected in ["in a container", "no swap", "no systemd"] {

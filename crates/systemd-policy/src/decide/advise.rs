@@ -1,16 +1,21 @@
 //! What people should do: nothing of it is done here.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
+use super::promise::critical_bytes;
 use super::{Action, LEAST_BYTES, Recommendation, Situation, mib};
 use crate::config::Priority;
 
 /// What `vm.swappiness` should be at most where services matter: the kernel then swaps only when the page cache is used up.
 const SWAPPINESS: u32 = 10;
 
-/// Swappiness, and which service to restart.
+/// Slices that let no protection through, swappiness, and which service to restart.
 pub(super) fn advise(situation: &Situation<'_>, all: &mut Vec<Recommendation>) {
     let Situation { now, strain, stand, .. } = situation;
+    if strain.any() {
+        open_slices(situation, all);
+    }
     let services = situation.services();
     let important = services.iter().filter(|service| service.policy.priority >= Priority::High);
     let swapped = important.map(|service| service.seen.swap_bytes).fold(0, u64::saturating_add);
@@ -46,5 +51,32 @@ pub(super) fn advise(situation: &Situation<'_>, all: &mut Vec<Recommendation>) {
             service.name
         );
         all.push(Recommendation::new(service.name, Action::Advise, swapped, reason));
+    }
+}
+
+/// `MemoryLow=` of a service comes to nothing where its slice has none.
+fn open_slices(situation: &Situation<'_>, all: &mut Vec<Recommendation>) {
+    let Situation { now, config, strain, stand } = situation;
+    let critical = critical_bytes(now, config);
+    let mut slices: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for service in situation.services() {
+        let bytes = critical.get(service.name).copied().unwrap_or_default();
+        if let Some(ceiling) = &service.seen.low_ceiling {
+            let (needed, _) = slices.entry(&ceiling.slice).or_insert((0, ceiling.low_bytes));
+            *needed = needed.saturating_add(bytes);
+        }
+    }
+    for (slice, (needed, low)) in slices {
+        if needed < LEAST_BYTES || low >= needed || stand.holds(slice, Action::Advise) {
+            continue;
+        }
+        let reason = format!(
+            "{}; {slice} protects {} of what lies in it, and {} of that must stay in RAM, so MemoryLow= of its services does \
+             not help fully (systemctl set-property --runtime {slice} MemoryLow={needed})",
+            strain.why,
+            mib(low),
+            mib(needed)
+        );
+        all.push(Recommendation::new(slice, Action::Advise, needed, reason));
     }
 }

@@ -43,6 +43,7 @@ prop_compose! {
             swap_bytes,
             limits: Limits { low_bytes, high_bytes, max_bytes, swap_max_bytes },
             pressure: None,
+            low_ceiling: None,
         }
     }
 }
@@ -214,7 +215,8 @@ proptest! {
                             || (*action == Action::Lift && one.action.lasts()))
                 });
                 if let Some((_, action, at)) = last {
-                    prop_assert!(now.at - *at >= hold, "{:?} after {:?}, {:?} before", one, action, now.at - *at);
+                    let age = now.at.saturating_sub(*at);
+                    prop_assert!(age >= hold, "{:?} after {:?}, {:?} before", one, action, age);
                 }
                 if let Some(service) = now.services.get_mut(&one.service) {
                     match one.action {

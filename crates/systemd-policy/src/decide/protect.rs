@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::promise::{critical_bytes, part, promisable_bytes};
-use super::strain::EASED;
+use super::strain::{EASED, Eased};
 use super::{Action, LEAST_BYTES, Recommendation, Situation, mib};
 use crate::config::Priority;
 
@@ -65,7 +65,7 @@ pub(super) fn keep(situation: &Situation<'_>, all: &mut Vec<Recommendation>) {
 /// Where RAM has room: what is critical and lies in swap is brought back, the most important first.
 pub(super) fn bring_back(situation: &Situation<'_>, all: &mut Vec<Recommendation>) {
     let Situation { now, config, strain, stand } = situation;
-    if !strain.ram_eased || strain.pressure {
+    if strain.eased < Eased::Ram {
         return;
     }
     let total = now.system.ram_total_bytes;
@@ -105,7 +105,7 @@ pub(super) fn lift(situation: &Situation<'_>, all: &mut Vec<Recommendation>) {
         orphans.iter().map(|service| Recommendation::new(service, Action::Lift, 0, reason.to_owned())),
     );
     let limited = |service: &&str| stand.bytes(service, Action::Limit).is_none();
-    if let Some(service) = configured.into_iter().min_by_key(limited).filter(|_| strain.all_eased) {
+    if let Some(service) = configured.into_iter().min_by_key(limited).filter(|_| strain.eased == Eased::All) {
         let reason = format!(
             "for {} s RAM stayed below {:.1} % and swap below {:.1} %; now {:.1} % and {:.1} %",
             config.hold_s,

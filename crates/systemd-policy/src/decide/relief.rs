@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::promise::{critical_bytes, part};
-use super::strain::EASED;
+use super::strain::{EASED, Level};
 use super::{Action, Candidate, LEAST_BYTES, Recommendation, Situation, mib};
 use crate::config::Priority;
 
@@ -18,12 +18,12 @@ pub(super) fn relieve(situation: &Situation<'_>, all: &mut Vec<Recommendation>) 
     let asked = ask(situation, &mut need, all);
     let Situation { strain, stand, config, .. } = situation;
     // Pressure without full RAM comes from limits within it; taking from others would not help.
-    if !strain.ram_high && strain.ram_soon.is_none() {
+    if !strain.ram_short() {
         return;
     }
     let lately = Duration::from_secs(config.hold_s + 2 * config.interval_s);
     let tried = |action| stand.tried(action, lately);
-    if asked && !tried(Action::AskToRelease) && !strain.ram_critical {
+    if asked && !tried(Action::AskToRelease) && strain.ram < Level::Critical {
         return;
     }
     let possible = reclaim(situation, &mut need, all);
@@ -45,7 +45,7 @@ fn need_bytes(situation: &Situation<'_>) -> u64 {
 fn ask(situation: &Situation<'_>, need: &mut u64, all: &mut Vec<Recommendation>) -> bool {
     let Situation { strain, stand, .. } = situation;
     // A critical one is asked last, and only if it must be: only it knows what of its memory is not.
-    let up_to = if strain.ram_critical { Priority::Critical } else { Priority::High };
+    let up_to = if strain.ram == Level::Critical { Priority::Critical } else { Priority::High };
     let mut anybody = false;
     for service in situation.expendable(up_to) {
         if service.policy.release_socket.is_none() || service.seen.rss_bytes < LEAST_BYTES {
@@ -67,7 +67,7 @@ fn ask(situation: &Situation<'_>, need: &mut u64, all: &mut Vec<Recommendation>)
 
 /// Those that may be reclaimed or limited: never critical ones, important ones only where RAM is critical.
 fn expendable<'a>(situation: &Situation<'a>) -> Vec<Candidate<'a>> {
-    let critical = situation.strain.ram_critical;
+    let critical = situation.strain.ram == Level::Critical;
     situation.expendable(if critical { Priority::High } else { Priority::Medium })
 }
 

@@ -18,23 +18,36 @@ const LOOKS: usize = 24;
 /// A forecast calls for action only from this part of the threshold on: an empty machine that fills is at work.
 const FORECAST_FROM: f64 = 0.5;
 
+/// How much of RAM is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    Usual,
+    High,
+    Critical,
+}
+
+/// What was clearly below its thresholds for `hold_s`, and is not about to be exhausted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Eased {
+    Nothing,
+    /// RAM and pressure, not swap.
+    Ram,
+    All,
+}
+
 /// What is short.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Strain {
-    /// RAM is at least high.
-    pub(super) ram_high: bool,
-    /// RAM is critical.
-    pub(super) ram_critical: bool,
+    /// How much of RAM is used.
+    pub(super) ram: Level,
     /// RAM will be exhausted soon; how much it grows until then, in bytes per second.
     pub(super) ram_soon: Option<f64>,
     /// Swap is high, or will be exhausted soon.
     pub(super) swap: bool,
     /// Tasks wait for memory.
     pub(super) pressure: bool,
-    /// RAM and pressure were clearly below their thresholds for `hold_s`, and RAM is not about to be exhausted.
-    pub(super) ram_eased: bool,
-    /// So was swap too.
-    pub(super) all_eased: bool,
+    /// What has been clearly enough for a while.
+    pub(super) eased: Eased,
     /// All that is so, with the numbers.
     pub(super) why: String,
 }
@@ -49,11 +62,16 @@ impl Strain {
         let waited = last.pressure_some_avg10.unwrap_or_default();
         let mut why = Vec::new();
 
-        let ram_critical = looks.all(|sample| sample.ram_share() >= config.ram_critical);
-        let ram_high = ram_critical || looks.all(|sample| sample.ram_share() >= config.ram_high);
-        if ram_high {
+        let critical = looks.all(|sample| sample.ram_share() >= config.ram_critical);
+        let high = looks.all(|sample| sample.ram_share() >= config.ram_high);
+        let level = match (critical, high) {
+            (true, _) => Level::Critical,
+            (false, true) => Level::High,
+            (false, false) => Level::Usual,
+        };
+        if level > Level::Usual {
             let (level, from) =
-                if ram_critical { ("critical", config.ram_critical) } else { ("high", config.ram_high) };
+                if critical { ("critical", config.ram_critical) } else { ("high", config.ram_high) };
             why.push(format!("RAM is {:.1} % used, {level} from {:.1} % on", ram * 1e2, from * 1e2));
         }
         let swap_high =
@@ -104,20 +122,27 @@ impl Strain {
         };
         let all_eased = ram_eased && swap_soon.is_none() && looks.for_hold(swap_eased);
         Self {
-            ram_high,
-            ram_critical,
+            ram: level,
             ram_soon,
             swap: swap_high || swap_soon.is_some(),
             pressure,
-            ram_eased,
-            all_eased,
+            eased: match (all_eased, ram_eased) {
+                (true, _) => Eased::All,
+                (false, true) => Eased::Ram,
+                (false, false) => Eased::Nothing,
+            },
             why: why.join("; "),
         }
     }
 
+    /// Whether RAM is short, or will be.
+    pub(super) fn ram_short(&self) -> bool {
+        self.ram > Level::Usual || self.ram_soon.is_some()
+    }
+
     /// Whether anything is short.
     pub(super) fn any(&self) -> bool {
-        self.ram_high || self.ram_soon.is_some() || self.swap || self.pressure
+        self.ram_short() || self.swap || self.pressure
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::history::Sample;
-use crate::observe::{Limits, Pressure, System};
+use crate::observe::{Limits, LowCeiling, Pressure, System};
 
 pub(super) const GIB: u64 = 1 << 30;
 const RAM: u64 = 16 * GIB;
@@ -60,13 +60,16 @@ pub(super) fn machine(ram_percent: f64, swap_percent: f64, waited_percent: f64) 
 pub(super) fn before(now: &Snapshot, looks: u32) -> History {
     let mut history = History::default();
     for back in (1..=looks).rev() {
-        history.push(Sample { at: now.at - back * Duration::from_secs(30), ..Sample::of(now, None) });
+        history.push(Sample {
+            at: now.at.saturating_sub(back * Duration::from_secs(30)),
+            ..Sample::of(now, None)
+        });
     }
     history
 }
 
 fn ago(service: &str, action: Action, seconds: u64) -> Standing {
-    let since = Duration::from_hours(1) - Duration::from_secs(seconds);
+    let since = Duration::from_hours(1).saturating_sub(Duration::from_secs(seconds));
     Standing { service: service.to_owned(), action, bytes: GIB, since }
 }
 
@@ -104,10 +107,11 @@ fn one_look_alone_never_counts() {
     let now = machine(99.0, 99.0, 99.0);
     assert_eq!(decide(&now, &History::default(), &[], &config()), []);
     let mut just_before = History::default();
-    just_before.push(Sample { at: now.at - Duration::from_millis(10), ..Sample::of(&now, None) });
+    just_before
+        .push(Sample { at: now.at.saturating_sub(Duration::from_millis(10)), ..Sample::of(&now, None) });
     assert_eq!(decide(&now, &just_before, &[], &config()), []);
     let mut long_ago = History::default();
-    long_ago.push(Sample { at: now.at - Duration::from_mins(20), ..Sample::of(&now, None) });
+    long_ago.push(Sample { at: now.at.saturating_sub(Duration::from_mins(20)), ..Sample::of(&now, None) });
     assert_eq!(decide(&now, &long_ago, &[], &config()), []);
     assert!(!decide(&now, &before(&now, 1), &[], &config()).is_empty());
 }
@@ -207,7 +211,7 @@ fn a_forecast_acts_before_the_threshold() {
         let mut history = History::default();
         for back in (1..=10u32).rev() {
             let used = (RAM as f64 * (0.6 - share_a_look * f64::from(back))) as u64;
-            let at = now.at - back * Duration::from_secs(30);
+            let at = now.at.saturating_sub(back * Duration::from_secs(30));
             history.push(Sample { at, ram_used_bytes: used, ..Sample::of(&now, None) });
         }
         decide(&now, &history, &[], &config())
@@ -277,6 +281,23 @@ fn without_cgroups_nothing_is_set_and_without_swap_nothing_reclaimed() {
     (now.system.swap_total_bytes, now.system.swap_free_bytes) = (0, 0);
     let limited = [("low.service", Action::Limit), ("medium.service", Action::Limit)];
     assert_eq!(decided(&now, &[], &config()), pairs(&[&PROTECTED[1..], &limited].concat()));
+}
+
+#[test]
+fn a_slice_that_lets_no_protection_through_is_named_with_what_it_needs() {
+    let mut now = machine(85.0, 10.0, 0.0);
+    let ceiling = |low_bytes| Some(LowCeiling { slice: "system.slice".to_owned(), low_bytes });
+    now.services.get_mut("critical.service").unwrap().low_ceiling = ceiling(0);
+    now.services.get_mut("high.service").unwrap().low_ceiling = ceiling(0);
+    let all = decide(&now, &before(&now, 10), &[], &config());
+    let advice = all.iter().find(|one| one.action == Action::Advise).unwrap();
+    // 80 % and 50 % of 1 GiB.
+    assert_eq!((&*advice.service, advice.bytes >> 20), ("system.slice", 819 + 512));
+    assert!(advice.reason.contains("MemoryLow=1395864371"), "{}", advice.reason);
+    for service in ["critical.service", "high.service"] {
+        now.services.get_mut(service).unwrap().low_ceiling = ceiling(2 * GIB);
+    }
+    assert!(!decided(&now, &[], &config()).iter().any(|one| one.1 == Action::Advise));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::reader::Reader;
-use super::{Limits, Roots, Service, machine, parse, processes};
+use super::{Limits, LowCeiling, Roots, Service, machine, parse, processes};
 
 /// So many directories are looked into at most, for units and for the processes of one.
 const MOST_DIRECTORIES: usize = 4096;
@@ -96,6 +96,7 @@ impl Cgroups {
             max_bytes: limit("memory.max"),
             swap_max_bytes: limit("memory.swap.max"),
         };
+        service.low_ceiling = low_ceiling(reader, &roots.cgroup, directory);
         // Without its own PSI (`CONFIG_PSI` off, or `cgroup_disable=pressure`) there is none; the machine's lack says it.
         service.pressure = reader.once(&directory.join("memory.pressure")).ok().and_then(parse::pressure);
         if service.limits.low_bytes.is_none() && !directory.join("memory.low").exists() {
@@ -105,6 +106,16 @@ impl Cgroups {
         }
         Some(service)
     }
+}
+
+/// The one with the least `memory.low` of those that a cgroup lies in. The root has none, and lets everything through.
+fn low_ceiling(reader: &mut Reader, root: &Path, directory: &Path) -> Option<LowCeiling> {
+    let outer = directory.ancestors().skip(1).take_while(|path| *path != root).take(DEEPEST);
+    let ceilings = outer.filter_map(|path| {
+        let slice = path.file_name()?.to_str()?.to_owned();
+        Some(LowCeiling { slice, low_bytes: machine::number(reader, &path.join("memory.low"))? })
+    });
+    ceilings.min_by_key(|ceiling| ceiling.low_bytes)
 }
 
 /// Adds up what the processes use.

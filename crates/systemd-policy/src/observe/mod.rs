@@ -153,6 +153,17 @@ pub struct Service {
     pub limits: Limits,
     /// Its own pressure.
     pub pressure: Option<Pressure>,
+    /// The slice that lets least protection through to it; `None` if it lies in none, or with cgroup v1.
+    pub low_ceiling: Option<LowCeiling>,
+}
+
+/// A slice protects what lies in it by no more than its own `memory.low`, whatever theirs are; systemd sets none by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LowCeiling {
+    /// The slice's name.
+    pub slice: String,
+    /// Its `memory.low`, in bytes.
+    pub low_bytes: u64,
 }
 
 /// Limits of a cgroup in bytes; `None` where there is none (`max`), or where it is not known.

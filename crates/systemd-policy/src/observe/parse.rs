@@ -82,21 +82,12 @@ mod tests {
 
     #[test]
     fn pressure_is_read_from_its_two_lines() {
-        let text = b"some avg10=1.50 avg60=0.25 avg300=0.10 total=420046\nfull avg10=0.50 avg60=0.05 avg300=0.00 total=1\n";
-        let pressure = pressure(text).unwrap();
+        let text = "some avg10=1.50 avg60=0.25 avg300=0.10 total=420046\nfull avg10=0.50 avg60=0.05 avg300=0.00 total=1\n";
+        let pressure = pressure(text.as_bytes()).unwrap();
         assert_eq!((pressure.some_avg10, pressure.full_avg60), (1.5, 0.05));
         assert_eq!(super::pressure(b"some avg10=1.50 avg60=0.25 avg300=0.10 total=1\n"), None);
-        assert_eq!(super::pressure(&text.replace(b"1.50", b"NaN0")), None);
-    }
-
-    trait Replace {
-        fn replace(&self, what: &[u8; 4], with: &[u8; 4]) -> Vec<u8>;
-    }
-
-    impl Replace for [u8] {
-        fn replace(&self, what: &[u8; 4], with: &[u8; 4]) -> Vec<u8> {
-            let at = self.windows(4).position(|window| window == what).unwrap();
-            [&self[..at], with, &self[at + 4..]].concat()
+        for none in ["NaN", "-1", "100.5", "1e99", ""] {
+            assert_eq!(super::pressure(text.replace("1.50", none).as_bytes()), None, "{none}");
         }
     }
 
