@@ -40,7 +40,9 @@ fn faults(root: &Value, schema: &Value, value: &Value, place: &str, found: &mut 
     };
     for (word, wanted) in schema.as_object().unwrap() {
         match word.as_str() {
-            "$schema" | "$defs" | "title" | "description" | "format" | "default" => {}
+            // What is inside is looked at below.
+            "properties" | "items" | "$schema" | "$defs" | "title" | "description" | "format" | "default" => {
+            }
             "$ref" => {
                 let target = root.pointer(wanted.as_str().unwrap().trim_start_matches('#')).unwrap();
                 if !fits(target) {
@@ -70,8 +72,6 @@ fn faults(root: &Value, schema: &Value, value: &Value, place: &str, found: &mut 
                     }
                 }
             }
-            "properties" => {}
-            "items" => {}
             "minimum" => {
                 if value.as_f64().is_some_and(|value| value < wanted.as_f64().unwrap()) {
                     fault(format!("{value} < {wanted}"));
@@ -82,8 +82,11 @@ fn faults(root: &Value, schema: &Value, value: &Value, place: &str, found: &mut 
                     fault(format!("{value} > {wanted}"));
                 }
             }
-            "const" if value != wanted => fault(format!("{value} is not {wanted}")),
-            "const" => {}
+            "const" => {
+                if value != wanted {
+                    fault(format!("{value} is not {wanted}"));
+                }
+            }
             "enum" => {
                 if !wanted.as_array().unwrap().contains(value) {
                     fault(format!("{value} is none of {wanted}"));

@@ -5,6 +5,8 @@
 //! that bucket. The `aho-corasick` crate takes as many needles in two passes, or in one of 16 bytes at a time; this one reads
 //! a log in half the time of its three.
 
+#![allow(clippy::inline_always)] // What is not inlined is compiled without the instructions that it is about.
+
 use std::arch::x86_64::__m256i;
 
 use pulp::NullaryFnOnce;
@@ -118,7 +120,7 @@ impl NullaryFnOnce for Search<'_> {
     type Output = (usize, Passed);
 
     /// The next chunk in which something passes, or the last one.
-    #[inline(always)] // Or it is compiled without the instructions that it is about; and so are those below.
+    #[inline(always)]
     fn call(self) -> Self::Output {
         let Self { buckets, data, mut from } = self;
         let (avx, avx2) = (buckets.simd.avx, buckets.simd.avx2);
@@ -148,13 +150,12 @@ impl Buckets {
             let bytes = [vector(seen, place), vector(seen, VECTOR + place)];
             let low = bytes.map(|bytes| avx2._mm256_and_si256(bytes, half));
             let high = bytes.map(|bytes| avx2._mm256_and_si256(avx2._mm256_srli_epi16::<4>(bytes), half));
-            for set in 0..SETS {
-                let (lower, upper) = (cast(self.lower[set][place]), cast(self.upper[set][place]));
-                for at in 0..VECTORS {
+            for (set, (lower, upper)) in self.lower.iter().zip(&self.upper).enumerate() {
+                let (lower, upper) = (cast(lower[place]), cast(upper[place]));
+                for (at, passed) in passed.iter_mut().enumerate() {
                     let low = avx2._mm256_shuffle_epi8(lower, low[at]);
                     let high = avx2._mm256_shuffle_epi8(upper, high[at]);
-                    let both = avx2._mm256_and_si256(low, high);
-                    passed[at][set] = avx2._mm256_and_si256(passed[at][set], both);
+                    passed[set] = avx2._mm256_and_si256(passed[set], avx2._mm256_and_si256(low, high));
                 }
             }
         }
