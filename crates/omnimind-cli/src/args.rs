@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use omnimind_memory::{Layer, Policy, ProcessContext, TaskKind};
 
@@ -79,6 +79,9 @@ pub(crate) enum Verb {
     Place(Place),
     /// Which tests of a log ran out of GPU memory, where, why, and what to do about it
     OomReport(OomReport),
+    /// Run groups of tests, and watch what each holds of the GPU
+    #[cfg(unix)]
+    TestGroups(TestGroups),
     /// The settings in effect, and where each came from
     Config,
     /// Completions for a shell, to be sourced by it
@@ -274,7 +277,7 @@ pub(crate) struct Place {
 #[derive(Debug, Args)]
 pub(crate) struct OomReport {
     /// Logs of one run: plain, .gz or .zst; - is stdin
-    #[arg(required_unless_present = "compare", value_name = "LOG", value_hint = ValueHint::FilePath)]
+    #[arg(required_unless_present_any = ["compare", "schema"], value_name = "LOG", value_hint = ValueHint::FilePath)]
     pub(crate) logs: Vec<PathBuf>,
     /// Compare two runs, each a log or a report saved with --json, and say whether the targets are met
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with = "logs", value_hint = ValueHint::FilePath)]
@@ -300,6 +303,55 @@ pub(crate) struct OomReport {
     /// Write the report as a page for people, too: one HTML file that fetches nothing; of two runs, that of the second
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) html: Option<PathBuf>,
+    /// Only print the JSON schema of what --json says of logs
+    #[arg(long, conflicts_with_all = ["logs", "compare", "html", "junit"])]
+    pub(crate) schema: bool,
+}
+
+/// What a JSON schema is of.
+#[cfg(unix)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SchemaOf {
+    Report,
+    Config,
+}
+
+#[cfg(unix)]
+#[derive(Debug, Args)]
+pub(crate) struct TestGroups {
+    /// Which groups, by their names [default: all]
+    #[arg(value_name = "GROUP")]
+    pub(crate) groups: Vec<String>,
+    /// Where the groups are
+    #[arg(long, value_name = "FILE", default_value = "test-groups.toml", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Only say which groups there are
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Only print the JSON schema of what --json says, or of the file
+    #[arg(long, value_name = "OF", num_args = 0..=1, require_equals = true, default_missing_value = "report")]
+    pub(crate) schema: Option<SchemaOf>,
+    /// Run all tests of each group, whatever fails
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+    /// Give the tests a simulated card that they share, and watch that, even where there is a real one
+    #[arg(long)]
+    pub(crate) simulated: bool,
+    /// Write the report as a page for people, too: one HTML file that fetches nothing
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) html: Option<PathBuf>,
+    /// Write the report as JUnit XML, too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) junit: Option<PathBuf>,
+    /// Where logs go, and what tests needed in earlier runs [default: target/test-groups beside the file]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) output_dir: Option<PathBuf>,
+    /// For test runners: waits at this socket until there is room, and becomes the test
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    pub(crate) gate: Option<PathBuf>,
+    /// The test that the gate becomes
+    #[arg(last = true, hide = true, requires = "gate")]
+    pub(crate) command: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ pub(crate) mod html;
 mod progress;
 mod style;
 mod table;
+mod text;
 mod units;
 
 use std::io::{self, Write};
@@ -13,8 +14,9 @@ use serde::Serialize;
 use serde_json::json;
 
 pub(crate) use progress::Progress;
-pub(crate) use style::{BOLD, DIM, GOOD, Paint, WARN};
+pub(crate) use style::{BAD, BOLD, DIM, GOOD, Paint, WARN};
 pub(crate) use table::{Align, Table};
+pub(crate) use text::{WIDTH, printable, tail, wrapped};
 pub(crate) use units::{Bytes, Percent, Small, age, count, timestamp};
 
 use crate::failure::Failure;
@@ -50,6 +52,11 @@ impl Output {
         io::stdout().lock().write_all(text.as_bytes()).map_err(Failure::Output)
     }
 
+    /// A JSON schema, which is the same for people and for programs.
+    pub(crate) fn schema(self, schema: impl Serialize) -> Result<(), Failure> {
+        Self { json: true, ..self }.result(&schema, |_| Ok(()))
+    }
+
     /// Something worth knowing that is no result. Lost if stderr is closed: nothing can be said about that.
     pub(crate) fn note(self, text: impl std::fmt::Display) {
         if self.volume != Volume::Quiet {
@@ -73,6 +80,10 @@ impl Output {
 
     pub(crate) fn is_verbose(self) -> bool {
         self.volume == Volume::Verbose
+    }
+
+    pub(crate) fn is_quiet(self) -> bool {
+        self.volume == Volume::Quiet
     }
 
     /// A progress bar on stderr, if somebody looks at it.

@@ -27,6 +27,11 @@ impl Progress {
         self.0.set_message(what.into());
     }
 
+    /// Does what writes to stderr, too, and draws the bar again below it.
+    pub(crate) fn beside(&self, write: impl FnOnce()) {
+        self.0.suspend(write);
+    }
+
     pub(crate) fn step(&self) {
         self.0.inc(1);
     }

@@ -16,6 +16,8 @@ mod place;
 pub(crate) mod reactivate;
 mod show;
 pub(crate) mod stats;
+#[cfg(unix)]
+mod test_groups;
 mod verify;
 
 use std::ffi::OsString;
@@ -66,6 +68,13 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
     if let Verb::Completions { shell } = cli.verb {
         return completions(shell, output);
     }
+    // What stands before each test must not depend on settings.
+    #[cfg(unix)]
+    if let Verb::TestGroups(args) = &cli.verb
+        && let Some(socket) = &args.gate
+    {
+        return Err(test_groups::enter(args, socket));
+    }
     let settings = Surroundings::of_process(cli.global.store, cli.global.config).load()?;
     let session = Session::new(settings, output);
     match cli.verb {
@@ -83,6 +92,8 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Verb::Gpu(gpu) => gpu::run(&session, &gpu),
         Verb::Place(place) => place::run(&session, &place),
         Verb::OomReport(report) => oom_report::run(&session, &report),
+        #[cfg(unix)]
+        Verb::TestGroups(groups) => test_groups::run(&session, &groups),
         Verb::Config => config::run(&session),
         Verb::Completions { shell } => completions(shell, output),
         #[cfg(feature = "homomorphic")]

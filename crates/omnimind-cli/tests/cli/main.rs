@@ -9,4 +9,6 @@ mod keyholder;
 mod mistakes;
 mod oom_report;
 mod sandbox;
+#[cfg(unix)]
+mod test_groups;
 mod verbs;

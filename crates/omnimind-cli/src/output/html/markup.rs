@@ -3,6 +3,8 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use crate::output::printable;
+
 /// Attributes of an element: names are literals, values are escaped.
 pub(crate) type Attributes<'a> = &'a [(&'static str, &'a dyn Display)];
 
@@ -73,26 +75,13 @@ struct Escaping<'a>(&'a mut String);
 
 impl fmt::Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for symbol in text.chars() {
+        for symbol in printable(text).chars() {
             match symbol {
                 '&' => self.0.push_str("&amp;"),
                 '<' => self.0.push_str("&lt;"),
                 '>' => self.0.push_str("&gt;"),
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&#39;"),
-                '\n' | '\t' => self.0.push(symbol),
-                // Their pictures: HTML allows no control characters.
-                '\0'..='\x1f' => {
-                    self.0
-                        .push(char::from_u32(0x2400 + symbol as u32).unwrap_or(char::REPLACEMENT_CHARACTER));
-                }
-                // Those that turn the direction of what follows could show a name as another one.
-                '\x7f'..='\u{9f}'
-                | '\u{61c}'
-                | '\u{200e}'
-                | '\u{200f}'
-                | '\u{202a}'..='\u{202e}'
-                | '\u{2066}'..='\u{2069}' => self.0.push(char::REPLACEMENT_CHARACTER),
                 _ => self.0.push(symbol),
             }
         }

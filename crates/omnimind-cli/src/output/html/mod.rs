@@ -12,7 +12,7 @@ mod markup;
 mod page;
 mod table;
 
-pub(crate) use chart::{Chart, Dot, Dots, XAxis};
+pub(crate) use chart::{Chart, Dot, Dots, Line, Mark, Span, XAxis};
 pub(crate) use markup::Markup;
 pub(crate) use page::{Tile, Tone, bars, page, section, tiles};
 pub(crate) use table::{Cell, Column, SortableTable};

@@ -2,6 +2,7 @@
 
 use super::markup::{Attributes, Markup};
 use super::page::Tone;
+use crate::output::Bytes;
 
 /// A column, with what its cells are.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +49,10 @@ pub(crate) enum Cell {
 impl Cell {
     pub(crate) fn count(count: u64) -> Self {
         Self::Number(count as f64, count.to_string())
+    }
+
+    pub(crate) fn bytes(bytes: Option<u64>) -> Self {
+        bytes.map_or(Self::Missing, |bytes| Self::Number(bytes as f64, Bytes(bytes).to_string()))
     }
 
     fn write(&self, row: &mut Markup, column: Option<&Column>) {

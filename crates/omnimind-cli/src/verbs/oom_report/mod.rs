@@ -33,6 +33,9 @@ struct Compared {
 }
 
 pub(super) fn run(session: &Session, args: &args::OomReport) -> Result<(), Failure> {
+    if args.schema {
+        return session.output.schema(oom_forensics::schema::schema());
+    }
     let is_about_two =
         args.gate || args.ooms_below.is_some() || args.errors_below.is_some() || args.success_above.is_some();
     if is_about_two && args.compare.is_empty() {

@@ -178,12 +178,11 @@ fn chart(device: Option<u32>, ooms: &[(f64, &Oom)], x: XAxis) -> Option<Chart> {
         Dots { name: "in use by the test itself", is_main: false, all: own },
         Dots { name: "in use by all", is_main: true, all: on_card },
     ];
-    Some(Chart {
-        caption: format!("Memory in use on {card} at each error, over the run"),
-        x,
-        capacity_bytes: ooms.iter().filter_map(|(_, oom)| oom.numbers.total_bytes).max(),
-        dots: dots.into_iter().filter(|dots| !dots.all.is_empty()).collect(),
-    })
+    let caption = format!("Memory in use on {card} at each error, over the run");
+    let capacity_bytes = ooms.iter().filter_map(|(_, oom)| oom.numbers.total_bytes).max();
+    let mut chart = Chart::new(caption, x, capacity_bytes);
+    chart.dots = dots.into_iter().filter(|dots| !dots.all.is_empty()).collect();
+    Some(chart)
 }
 
 fn first(page: &mut Markup, report: &Report) {
@@ -207,9 +206,9 @@ fn first(page: &mut Markup, report: &Report) {
             oom.position.map_or(Cell::Missing, Cell::count),
             oom.test.clone().map_or_else(|| Cell::Text("no test".to_owned()), Cell::Code),
             Cell::Text(oom.cause.words().to_owned()),
-            bytes(numbers.requested_bytes),
-            bytes(numbers.allocated_bytes),
-            bytes(numbers.free_bytes),
+            Cell::bytes(numbers.requested_bytes),
+            Cell::bytes(numbers.allocated_bytes),
+            Cell::bytes(numbers.free_bytes),
             Cell::Long(oom.reason.clone()),
             Cell::Quotes(vec![quoted(&oom.at)]),
         ]);
@@ -221,10 +220,6 @@ fn first(page: &mut Markup, report: &Report) {
         format!("The first {shown} of {} out of memory", report.oom_total)
     };
     section(page, heading, |page| table.write(page));
-}
-
-fn bytes(bytes: Option<u64>) -> Cell {
-    bytes.map_or(Cell::Missing, |bytes| Cell::Number(bytes as f64, Bytes(bytes).to_string()))
 }
 
 fn files(page: &mut Markup, report: &Report) {
@@ -272,7 +267,7 @@ fn processes(page: &mut Markup, report: &Report) {
             Cell::count(process.pid.into()),
             process.name.clone().map_or(Cell::Missing, Cell::Code),
             Cell::count(process.seen),
-            bytes(process.most_bytes),
+            Cell::bytes(process.most_bytes),
         ]);
     }
     section(page, "Who else held the card", |page| table.write(page));

@@ -6,10 +6,9 @@ use oom_forensics::report::{FileCount, Process};
 use oom_forensics::{Comparison, Report};
 
 use super::{MOST_ROWS, words};
-use crate::output::{Align, BOLD, Bytes, DIM, GOOD, Paint, Percent, Table, WARN, count};
-
-/// No line of the tables is longer, in columns.
-const WIDTH: usize = 80;
+use crate::output::{
+    Align, BOLD, Bytes, DIM, GOOD, Paint, Percent, Table, WARN, WIDTH, count, tail, wrapped,
+};
 
 pub(super) fn report(out: &mut dyn Write, report: &Report, verbose: bool) -> io::Result<()> {
     let rows = if verbose { usize::MAX } else { MOST_ROWS };
@@ -182,31 +181,4 @@ pub(super) fn comparison(out: &mut dyn Write, comparison: &Comparison) -> io::Re
         table.styled_row(cells, style);
     }
     table.write(out)
-}
-
-/// The end of a text that is too long, which is what tells tests and files apart.
-fn tail(text: &str, most: usize) -> String {
-    let length = text.chars().count();
-    if length <= most {
-        return text.to_owned();
-    }
-    let end: String = text.chars().skip(length + 1 - most).collect();
-    format!("…{end}")
-}
-
-/// A text of several lines, indented. Words that are too long stand out.
-fn wrapped(out: &mut dyn Write, indent: usize, text: &str) -> io::Result<()> {
-    let room = WIDTH - indent;
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
-            writeln!(out, "{:indent$}{line}", "")?;
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    writeln!(out, "{:indent$}{line}", "")
 }
