@@ -6,12 +6,14 @@
 //! - [`recall`]: bringing a whole model back from a store.
 //! - [`large_file`]: a safetensors file of any size.
 //! - [`gpu`]: the kernels on a card.
+//! - [`forensics`]: logs of tests.
 //! - [`index`]: the activation index, and a peer in Rust.
 //! - [`vectors`]: the vectors that are searched.
 //!
 //! Times are taken around the calls of our libraries only. Other peers and judgements live elsewhere: `compression/peers.py`,
 //! `index/peers.py` and `xtask`.
 
+pub mod forensics;
 pub mod gpu;
 pub mod index;
 pub mod large_file;

@@ -39,6 +39,9 @@ Tasks:
   bench attack [--quick] [--json] [--write]
         Tries to find out where a sealed signature points, with small and large budgets. --write also refreshes
         docs/src/measurements/attack.md and its plot.
+  bench forensics [--quick] [--json] [--write]
+        Reads a log of 225 MB, in turns with a Python script that must find the same, and streams one of 5 GB. --write also
+        refreshes docs/src/measurements/forensics.md.
   crash-test [--kills N] [--writers N] [--seed N] [--json]
         Kills consolidating processes at random moments (50 times) and checks after each that everything
         acknowledged reads back, and that nothing half-made is visible.

@@ -37,7 +37,7 @@ pub(crate) fn environment(folder: &Path, requirements: &Path, cost: &str) -> Res
 }
 
 /// A Python that the pinned packages have wheels for.
-fn interpreter() -> Result<&'static str> {
+pub(crate) fn interpreter() -> Result<&'static str> {
     let new_enough = |name: &&str| {
         let test = "import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))";
         Command::new(name).args(["-c", test]).stderr(Stdio::null()).status().is_ok_and(|s| s.success())

@@ -3,7 +3,7 @@
 //! - `environment`: the Python environment, the model and the data sets, cached outside the repository.
 //! - `worker`: a measuring process, ours or the peers'.
 //! - `series`: asking in turns, and medians.
-//! - `compression`, `index`, `unconscious`, `attack`: the measurements and what they are compared with.
+//! - `compression`, `index`, `unconscious`, `attack`, `forensics`: the measurements and what they are compared with.
 //! - `curve`: recall against speed.
 //! - `memory`: the peak memory of a command.
 //! - `report`: rows, as a table, JSON and Markdown.
@@ -12,6 +12,7 @@ mod attack;
 mod compression;
 mod curve;
 mod environment;
+mod forensics;
 mod index;
 mod memory;
 mod report;
@@ -47,19 +48,22 @@ pub(crate) fn run(mut args: Parser) -> Result<bool> {
     let usage = |message: String| Err(lexopt::Error::from(message).into());
     let measure = match name.as_deref() {
         Some("index") if million => index::million,
-        Some("compression" | "unconscious" | "attack") if million => {
+        Some("compression" | "unconscious" | "attack" | "forensics") if million => {
             return usage("--million goes with bench index".to_owned());
         }
         Some("compression") => compression::measure,
         Some("index") => index::measure,
         Some("unconscious") => unconscious::measure,
         Some("attack") => attack::measure,
+        Some("forensics") => forensics::measure,
         Some(other) => {
             return usage(format!(
-                "there is no benchmark {other:?}; compression, index, unconscious and attack are"
+                "there is no benchmark {other:?}; compression, index, unconscious, attack and forensics are"
             ));
         }
-        None => return usage("which benchmark? compression, index, unconscious or attack".to_owned()),
+        None => {
+            return usage("which benchmark? compression, index, unconscious, attack or forensics".to_owned());
+        }
     };
     let report = measure(options)?;
     if options.write {

@@ -1,5 +1,5 @@
 //! Valid inputs, from which the fuzzer starts: frames of every family, element type and layout, tensor files, encrypted
-//! signatures, and what is asked about them.
+//! signatures, what is asked about them, and logs of tests.
 
 use std::fs;
 use std::path::Path;
@@ -13,6 +13,7 @@ use encrypted_unconscious::{
         wire::{Reply, Request, greeting},
     },
 };
+use oom_forensics::generate::Plan;
 use softhair_compress::{Codec, DType, Family, Policy, TensorView};
 
 /// Fills the corpus of a target that has seeds; leaves what is there.
@@ -23,6 +24,7 @@ pub(super) fn write(target: &str, corpus: &Path) -> Result<()> {
         "tensor_file" => tensor_files(),
         "encrypted_signature" => encrypted_signatures()?,
         "keyholder_wire" => messages()?,
+        "test_log" => logs(),
         _ => Vec::new(),
     };
     for (name, bytes) in seeds {
@@ -161,6 +163,35 @@ fn messages() -> Result<Seeds> {
     Ok(seeds)
 }
 
+/// The first byte is the size of the pieces in which the rest is read.
+fn logs() -> Seeds {
+    let plan = Plan { tests: 40, ooms: 6, setup_errors: 2, wrong_models: 1, skipped: 2, ..Plan::default() };
+    let mut seeds = Seeds::new();
+    for (name, size, colours) in
+        [("pytest", 200, false), ("pytest-in-colour", 7, true), ("pytest-at-once", 0, false)]
+    {
+        let (log, _) = oom_forensics::generate::bytes(&Plan { colours, ..plan.clone() });
+        seeds.push((name.to_owned(), [&[size], log.as_slice()].concat()));
+    }
+    let others = [
+        ("dots", "\x32tests/test_a.py ..FE.s [ 50%]\ntests/test_b.py x [100%]\n1 failed in 2.5s\n"),
+        (
+            "nextest",
+            "\x20        FAIL [   0.105s] crate module::test\n--- STDERR:   crate module::test ---\nCUDA error: out of memory\n",
+        ),
+        (
+            "cargo",
+            "\x40     Running unittests src/lib.rs (target/debug/deps/a-0123)\ntest a ... FAILED\ntest result: FAILED. 3 passed; 1 failed; 0 ignored\n",
+        ),
+        (
+            "kernel",
+            "\x60Out of memory: Killed process 7 (python) total-vm:1kB, anon-rss:9kB\noom-kill:constraint=C,task=python,pid=7\n",
+        ),
+    ];
+    seeds.extend(others.map(|(name, log)| (name.to_owned(), log.as_bytes().to_vec())));
+    seeds
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +203,12 @@ mod tests {
         }
         for (name, bytes) in encrypted_signatures().unwrap() {
             EncryptedSignature::from_bytes(&bytes).expect(&name);
+        }
+        for (name, bytes) in logs() {
+            let mut analyzer = oom_forensics::Analyzer::new(oom_forensics::Config::standard().unwrap());
+            analyzer.feed(&bytes[1..]);
+            let report = analyzer.finish();
+            assert!(bytes.len() < 65_536 && report.tests_run + report.oom_total > 0, "{name}");
         }
         for (name, bytes) in messages().unwrap() {
             let read = Request::from_bytes(&bytes).is_ok() || Reply::from_bytes(&bytes).is_ok();
