@@ -37,3 +37,7 @@ pub use error::{Error, Result};
 pub use history::History;
 pub use observe::{Observer, Roots, Snapshot, observe};
 pub use report::Report;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
