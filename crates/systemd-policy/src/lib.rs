@@ -3,11 +3,11 @@
 //! | module | its idea |
 //! |---|---|
 //! | [`config`] | which services matter how much, and from when on something is to be done |
-//! | [`observe`] | what is so: memory, swap, pressure, services; reads files, changes nothing |
+//! | [`observe`](mod@observe) | what is so: memory, swap, pressure, services; reads files, changes nothing |
 //! | [`swap`] | who holds swap, and how much |
 //! | [`history`] | the key numbers of the last looks, in a ring |
 //! | [`forecast`] | when RAM, swap or the card's memory will be exhausted |
-//! | [`decide`] | what should be done, and why: a pure function of what was observed |
+//! | [`decide`](mod@decide) | what should be done, and why: a pure function of what was observed |
 //! | [`budget`] | what memory may be used, against what is |
 //! | [`report`] | what the report says, as JSON |
 //! | [`act`] | doing it, checking that it took effect, and taking it back |
