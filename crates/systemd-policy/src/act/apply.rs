@@ -329,7 +329,7 @@ impl Work<'_> {
     /// Whether the kernel has it, with what is to be known if it has not quite.
     fn check(&mut self, unit: &str, limit: Limit, wanted: Option<u64>) -> Result<(bool, String)> {
         match self.hands.in_effect(unit, limit)? {
-            InEffect::Now(bytes) if same(bytes, wanted) => Ok((true, String::new())),
+            InEffect::Now(bytes) if super::same(bytes, wanted) => Ok((true, String::new())),
             InEffect::Now(bytes) => Err(Error::refused(
                 format!("{unit}: {}", limit.line(wanted)),
                 format!("systemd took it, but the kernel has {} in {}", Amount(bytes), limit.file()),
@@ -396,12 +396,6 @@ impl Work<'_> {
 fn done(step: &Step, (before, after): (Option<u64>, Option<u64>), took_effect: bool, note: &str) -> Done {
     let (recommendation, what, note) = (step.recommendation.clone(), step.to_string(), note.to_owned());
     Done { recommendation, what, before, after, took_effect, note }
-}
-
-/// Whether they are the same to the kernel, which counts in pages.
-fn same(a: Option<u64>, b: Option<u64>) -> bool {
-    let pages = |bytes: Option<u64>| bytes.map(|bytes| bytes / super::page_bytes());
-    pages(a) == pages(b)
 }
 
 #[cfg(test)]

@@ -54,10 +54,10 @@ impl Model {
         Self { units, ..Self::default() }
     }
 
-    /// What systemd has for a unit, in bytes; `None` if there is no such unit.
+    /// What systemd has for a unit, as a line of a unit file; `None` if there is no such unit.
     #[must_use]
-    pub fn set_for(&self, unit: &str, limit: Limit) -> Option<Option<u64>> {
-        self.units.get(unit).map(|unit| unit.get(limit))
+    pub fn line(&self, unit: &str, limit: Limit) -> Option<String> {
+        self.units.get(unit).map(|unit| limit.line(unit.get(limit)))
     }
 
     /// The unit, and how this call goes, unless it fails before anything is done.

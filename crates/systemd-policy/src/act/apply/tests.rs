@@ -23,9 +23,9 @@ fn recommend(service: &str, action: Action, bytes: u64) -> Recommendation {
 }
 
 /// What is set for all units: `None` for those that are gone.
-fn state(model: &Model) -> Vec<(String, Limit, Option<Option<u64>>)> {
+fn state(model: &Model) -> Vec<(String, Limit, Option<String>)> {
     let all = UNITS.iter().flat_map(|unit| LIMITS.map(|limit| (*unit, limit)));
-    all.map(|(unit, limit)| (unit.to_owned(), limit, model.set_for(unit, limit))).collect()
+    all.map(|(unit, limit)| (unit.to_owned(), limit, model.line(unit, limit))).collect()
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn what_is_done_is_shown_checked_and_taken_back() {
         [true, true, true, false]
     );
     assert_eq!((applied.done[1].before, applied.done[1].after), (Some(3 * PAGE), Some(PAGE)));
-    assert_eq!(model.set_for("a.service", Limit::MemorySwapMax), Some(Some(0)));
+    assert_eq!(model.line("a.service", Limit::MemorySwapMax).unwrap(), "MemorySwapMax=0");
     assert_eq!(measures.standing().len(), 2);
 
     assert!(lift_all(&mut model, &mut measures).is_complete());
@@ -79,7 +79,7 @@ fn what_somebody_else_has_set_since_is_left() {
     model.units.get_mut("a.service").unwrap().set.insert(Limit::MemoryHigh, Some(9 * PAGE));
     let applied = lift_all(&mut model, &mut measures);
     assert!(applied.done[0].note.contains("somebody else has set MemoryHigh=589824"), "{applied:?}");
-    assert_eq!(model.set_for("a.service", Limit::MemoryHigh), Some(Some(9 * PAGE)));
+    assert_eq!(model.line("a.service", Limit::MemoryHigh).unwrap(), "MemoryHigh=589824");
     assert!(measures.standing().is_empty());
 }
 
@@ -102,7 +102,7 @@ fn what_the_kernel_does_not_have_is_a_failure_and_undone() {
     let applied =
         apply(&[recommend("a.service", Action::Limit, 4 * PAGE)], &mut model, &config(), &mut measures);
     assert!(applied.could_not[0].reason.contains("the kernel has infinity"), "{applied:?}");
-    assert_eq!(model.set_for("a.service", Limit::MemoryHigh), Some(None));
+    assert_eq!(model.line("a.service", Limit::MemoryHigh).unwrap(), "MemoryHigh=infinity");
     assert!(measures.standing().is_empty());
 }
 
