@@ -117,3 +117,29 @@ fn scatter(values: &[(u64, u64)], slope: f64) -> f64 {
     rest.sort_unstable_by(f64::total_cmp);
     median(&rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gain_that_chance_explains_is_no_growth() {
+        let mib = |values: [u64; 5]| values.map(|value| value << 20);
+        let found = |values: [u64; 5]| {
+            Accumulation::of(&std::array::from_fn::<_, 5, _>(|at| (at as u64, values[at])))
+        };
+        let falls_once = found(mib([0, 100, 200, 190, 400])).unwrap();
+        assert!(!falls_once.grows && falls_once.low_bytes_per_test < 0.0, "{falls_once:?}");
+        assert!(found(mib([0, 100, 200, 290, 400])).unwrap().grows);
+    }
+
+    #[test]
+    fn a_slope_that_is_sure_and_small_beside_the_noise_is_no_growth() {
+        let noisy = |slope: u64| -> Vec<(u64, u64)> {
+            (0..200).map(|at| (at, (slope * at + at * 7_919 % 200 * 5) << 20)).collect()
+        };
+        let small = Accumulation::of(&noisy(4)).unwrap();
+        assert!(small.low_bytes_per_test > 0.0 && !small.grows, "{small:?}");
+        assert!(Accumulation::of(&noisy(10)).unwrap().grows);
+    }
+}
