@@ -97,6 +97,26 @@ impl ServicePolicy {
             memory_swap_max_bytes: None,
         }
     }
+
+    /// What is protected must not be above what it is slowed down at, nor that above what it is killed at.
+    fn limits_in_order(&self, key: &str) -> Result<()> {
+        let limits = [
+            ("memory_low_bytes", self.memory_low_bytes),
+            ("memory_high_bytes", self.memory_high_bytes),
+            ("memory_max_bytes", self.memory_max_bytes),
+        ];
+        let given = limits.into_iter().filter_map(|(name, bytes)| Some((name, bytes?)));
+        let given: Vec<(&str, u64)> = given.collect();
+        for pair in given.windows(2) {
+            if let [(lower, less), (upper, more)] = pair
+                && less > more
+            {
+                let reason = format!("{less} is above {upper} ({more}); low, high and max must not fall");
+                return Err(invalid(&format!("{key}.{lower}"), reason));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for Config {
@@ -175,8 +195,13 @@ impl Config {
                     "is not an absolute path; services run in other directories".to_owned(),
                 ));
             }
+            policy.limits_in_order(&key)?;
         }
-        let budget = self.budget.clone().map(Budget::validated).transpose()?;
+        let in_table = |error| match error {
+            Error::Config { key, reason } => Error::Config { key: format!("memory.budget.{key}"), reason },
+            other => other,
+        };
+        let budget = self.budget.clone().map(Budget::validated).transpose().map_err(in_table)?;
         Ok(Self { budget, ..self })
     }
 }
@@ -237,7 +262,13 @@ mod tests {
         let budget = |config: &mut Config| {
             config.budget = Some(Budget { memory_fraction: Some(2.0), ..Budget::default() });
         };
-        assert!(refused(budget).contains("memory_fraction"));
+        assert!(refused(budget).starts_with("memory.budget.memory_fraction: 2"));
+        let limits = |config: &mut Config| {
+            for policy in config.services.values_mut() {
+                (policy.memory_low_bytes, policy.memory_max_bytes) = (Some(2), Some(1));
+            }
+        };
+        assert!(refused(limits).contains(".memory_low_bytes: 2 is above memory_max_bytes (1)"));
     }
 
     #[test]
