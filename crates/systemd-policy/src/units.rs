@@ -1,1 +1,0 @@
-//! Drop-ins and the unit of the monitor: their text, installing and removing them.
