@@ -45,13 +45,17 @@ expect_number() {
     fi
 }
 
-# expect_same CLAIM ACTUAL EXPECTED
+# expect_same CLAIM ACTUAL EXPECTED: of several lines only what differs is evidence.
 expect_same() {
     if [ "$2" = "$3" ]; then
-        echo "ok: $1 ($2)"
-    else
-        fail "$1: it is '$2' and should be '$3'"
+        echo "ok: $1 ($(echo "$2" | head -n 1)$(echo "$2" | awk 'END { if (NR > 1) print " and " NR - 1 " more lines" }'))"
+        return
     fi
+    mkdir -p /run/vm-test
+    echo "$2" >/run/vm-test/is
+    echo "$3" >/run/vm-test/should-be
+    diff -U 0 /run/vm-test/should-be /run/vm-test/is || true
+    fail "$1: - is what it should be, + what it is"
 }
 
 # expect_within SECONDS CLAIM COMMAND...: it must succeed some time.

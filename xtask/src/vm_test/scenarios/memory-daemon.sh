@@ -12,6 +12,7 @@ expect "the monitor says when it is ready" systemctl restart $unit
 expect_same "how systemd knows that" "$(property $unit Type)" notify
 pid=$(property $unit MainPID)
 same_process() {
+    systemctl status --no-pager --lines=20 $unit
     [ "$(property $unit MainPID)" = "$pid" ] && systemctl is-active --quiet $unit
 }
 is_kept_out_of_swap() {
