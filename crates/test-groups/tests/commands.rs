@@ -1,5 +1,7 @@
 //! Commands as tests: what is said of them, what they held, and what becomes of failures.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 mod common;
 
 use std::os::unix::fs::PermissionsExt;
@@ -212,14 +214,14 @@ fn an_interruption_ends_what_runs_and_is_in_the_report() {
     );
     let (interrupted, there) = (project.options.interrupted.clone(), project.path("there"));
     let begun = Instant::now();
-    let interrupter = std::thread::spawn(move || {
-        while !there.exists() && begun.elapsed() < Duration::from_secs(60) {
+    let waiter = std::thread::spawn(move || {
+        while !there.exists() && begun.elapsed() < Duration::from_mins(1) {
             std::thread::yield_now();
         }
         interrupted.store(true, Ordering::Relaxed);
     });
     let report = project.run(&group);
-    interrupter.join().unwrap();
+    waiter.join().unwrap();
     assert_eq!(report.stopped.as_deref(), Some("interrupted"));
     assert_eq!(outcomes(&report).into_values().collect::<Vec<_>>(), [Outcome::NotRun; 3]);
 }

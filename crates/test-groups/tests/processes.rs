@@ -1,5 +1,7 @@
 //! Whatever tests start, nothing stays; whatever they print, memory stays bounded.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 mod common;
 
 use std::fs;

@@ -1,6 +1,8 @@
 //! Tests of pytest: in order in one process, one process each, several workers. With `OMNIMIND_TEST_PYTHON`, a Python that has
 //! pytest (and perhaps pytest-xdist), else `python3` if that has it; else these say "pytest is not there: skipped".
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 mod common;
 
 use std::process::Command;

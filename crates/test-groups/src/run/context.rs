@@ -62,7 +62,7 @@ pub(crate) struct Errand {
     errors: SharedCapture,
 }
 
-impl<'a> Context<'a> {
+impl Context<'_> {
     pub(crate) fn directory_of(config: &Config, group: &Group) -> PathBuf {
         let directory = config.root.join(&group.directory);
         // Runners compare paths; `a/./b` and links are spelled in one way.
@@ -146,7 +146,7 @@ impl<'a> Context<'a> {
                 let _ = io::copy(&mut output, &mut io::sink());
             });
             let follower = scope.spawn(|| {
-                let ended = follow(started, how);
+                let ended = follow(started, &how);
                 over.store(true, Ordering::Release);
                 ended
             });

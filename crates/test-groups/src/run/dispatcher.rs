@@ -104,7 +104,7 @@ pub(super) struct Dispatcher<'scope, 'env> {
     unattributed: u64,
 }
 
-impl<'scope, 'env> Dispatcher<'scope, 'env> {
+impl<'env> Dispatcher<'_, 'env> {
     /// Runs the tests of a suite to their end. Returns why not all of them ran, if that is so.
     pub(super) fn run(
         context: &'env Context<'env>,
@@ -162,7 +162,9 @@ impl<'scope, 'env> Dispatcher<'scope, 'env> {
                 let isolated = self.context.group.concurrency == Concurrency::Isolated;
                 self.begin_pytest(if isolated { Vec::new() } else { tests.clone() });
                 if isolated {
-                    tests.into_iter().for_each(|test| self.wait(test));
+                    for test in tests {
+                        self.wait(test);
+                    }
                 }
             }
             Suite::Command(_) | Suite::CargoTest(_) => tests.into_iter().for_each(|test| self.wait(test)),
@@ -287,7 +289,7 @@ impl<'scope, 'env> Dispatcher<'scope, 'env> {
         };
         let messages = self.messages.clone();
         self.scope.spawn(move || {
-            let ended = follow(started, how);
+            let ended = follow(started, &how);
             // Nobody listens only if the dispatcher panicked.
             let _ = messages.send(Message::Own { test, ended });
         });

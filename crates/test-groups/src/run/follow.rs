@@ -75,7 +75,7 @@ impl Ended {
 }
 
 /// Returns when the process and all that belongs to it are gone.
-pub(crate) fn follow(started: Started, how: Follow<'_>) -> Ended {
+pub(crate) fn follow(started: Started, how: &Follow<'_>) -> Ended {
     let mut live = Live {
         members: Members::of(started.child.id(), how.mark.clone()),
         child: started.child,
@@ -84,7 +84,7 @@ pub(crate) fn follow(started: Started, how: Follow<'_>) -> Ended {
         reaped: false,
         left_processes: 0,
         checked: Instant::now(),
-        how: &how,
+        how,
     };
     let out_of_memory = how.forensics.and_then(|forensics| forensics.out_of_memory(&mut live));
     let mut rest = vec![0; 64 << 10];

@@ -195,7 +195,7 @@ impl Dispatcher<'_, '_> {
         pytest.live.insert(worker, live);
         let messages = self.messages.clone();
         self.scope.spawn(move || {
-            let ended = follow(started, how);
+            let ended = follow(started, &how);
             let _ = messages.send(Message::Worker { worker, ended });
         });
         Ok(())
@@ -368,7 +368,7 @@ impl Dispatcher<'_, '_> {
                         let _ = reports.send(Message::Nextest(report));
                     });
                 });
-                let ended = follow(started, how);
+                let ended = follow(started, &how);
                 over.store(true, Ordering::Release);
                 ended
             });

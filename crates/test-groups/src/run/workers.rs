@@ -9,7 +9,7 @@ const MOST_IDLE_DEATHS: u32 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Workers {
     queue: VecDeque<usize>,
-    workers: BTreeMap<u32, Worker>,
+    live: BTreeMap<u32, Worker>,
     next: u32,
     idle_deaths: u32,
     closed: bool,
@@ -36,20 +36,20 @@ impl Workers {
 
     /// Whether one more worker would be of use, if there may be so many.
     pub(super) fn wants(&self, most: usize) -> bool {
-        self.workers.len() < most && !self.queue.is_empty()
+        self.live.len() < most && !self.queue.is_empty()
     }
 
     /// One more worker; its number.
     pub(super) fn begin(&mut self) -> u32 {
         let number = self.next;
         self.next += 1;
-        self.workers.insert(number, Worker::default());
+        self.live.insert(number, Worker::default());
         number
     }
 
     /// A worker asks for its next test.
     pub(super) fn give(&mut self, worker: u32) -> Option<usize> {
-        let worker = self.workers.get_mut(&worker)?;
+        let worker = self.live.get_mut(&worker)?;
         let test = self.queue.pop_front()?;
         worker.given.push_back(test);
         Some(test)
@@ -57,13 +57,13 @@ impl Workers {
 
     /// A worker says that it begins, ended, or never had a test with an id for which `is_it` holds.
     pub(super) fn given(&mut self, worker: u32, is_it: impl Fn(usize) -> bool) -> Option<usize> {
-        let worker = self.workers.get_mut(&worker)?;
+        let worker = self.live.get_mut(&worker)?;
         worker.given.iter().copied().find(|test| is_it(*test))
     }
 
     /// A test of this worker runs.
     pub(super) fn began(&mut self, worker: u32) {
-        if let Some(worker) = self.workers.get_mut(&worker) {
+        if let Some(worker) = self.live.get_mut(&worker) {
             worker.has_run = true;
             self.idle_deaths = 0;
         }
@@ -71,14 +71,14 @@ impl Workers {
 
     /// A test of this worker ended.
     pub(super) fn ended(&mut self, worker: u32, test: usize) {
-        if let Some(worker) = self.workers.get_mut(&worker) {
+        if let Some(worker) = self.live.get_mut(&worker) {
             worker.given.retain(|given| *given != test);
         }
     }
 
     /// A worker is gone; what it was given and did not begin is given to another.
     pub(super) fn gone(&mut self, worker: u32) -> Gone {
-        let Some(worker) = self.workers.remove(&worker) else { return Gone { hopeless: false } };
+        let Some(worker) = self.live.remove(&worker) else { return Gone { hopeless: false } };
         let left = !worker.given.is_empty() || !self.queue.is_empty();
         if self.closed {
             return Gone { hopeless: false };
@@ -100,7 +100,7 @@ impl Workers {
 
     /// Whether all workers are gone and nothing is left to give.
     pub(super) fn is_done(&self) -> bool {
-        self.workers.is_empty() && self.queue.is_empty()
+        self.live.is_empty() && self.queue.is_empty()
     }
 }
 

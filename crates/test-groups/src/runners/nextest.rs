@@ -60,14 +60,13 @@ struct ListedBinary {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct ListedTest {
+    ignored: bool,
     filter_match: FilterMatch,
 }
 
 #[derive(Deserialize)]
 struct FilterMatch {
     status: String,
-    #[serde(default)]
-    reason: String,
 }
 
 /// What `nextest` says of a test that ended.
@@ -96,6 +95,11 @@ struct Line {
 pub(super) fn list(context: &Context<'_>) -> Result<(Suite, Vec<Listed>), Halt> {
     let mut words = arguments(context, "list");
     words.extend(["--message-format", "json"].map(str::to_owned));
+    // Else nothing tells those that are ignored and were asked for from those that were not asked for.
+    let runs_ignored = context.group.runner_arguments.iter().any(|word| word.starts_with("--run-ignored"));
+    if !runs_ignored {
+        words.extend(["--run-ignored", "all"].map(str::to_owned));
+    }
     let (errand, output) = context.errand_output(&words, |_| {}, cargo::MOST_BYTES)?;
     if !errand.ended.success() {
         return Err(context.failed("cargo nextest list", &errand).into());
@@ -112,10 +116,10 @@ pub(super) fn list(context: &Context<'_>) -> Result<(Suite, Vec<Listed>), Halt> 
     let mut listed = Vec::new();
     for binary in list.rust_suites.into_values() {
         for (name, test) in binary.testcases {
-            let ignored = test.filter_match.reason == "ignored";
-            if test.filter_match.status != "matches" && !ignored {
+            if test.filter_match.status != "matches" {
                 continue;
             }
+            let ignored = test.ignored && !runs_ignored;
             let number = suite.tests.len();
             let message = format!("{}::{}${name}", binary.package_name, binary.binary_name);
             suite.by_message.entry(message).or_default().push(number);
@@ -206,10 +210,10 @@ fn gate_words(gate: &Path, socket: &Path) -> String {
 /// The runner that a project's own `.cargo/config.toml` sets for a target, in the directory or above it. One that is set for a
 /// `cfg(…)` is not looked for.
 fn configured_runner(directory: &Path, triple: &str) -> Option<Vec<String>> {
-    let files = directory
+    let mut files = directory
         .ancestors()
         .flat_map(|above| ["config.toml", "config"].map(|name| above.join(".cargo").join(name)));
-    files.filter_map(|file| runner_in(&std::fs::read_to_string(file).ok()?, triple)).next()
+    files.find_map(|file| runner_in(&std::fs::read_to_string(file).ok()?, triple))
 }
 
 fn runner_in(config: &str, triple: &str) -> Option<Vec<String>> {
@@ -238,21 +242,17 @@ pub(crate) fn read(output: &mut dyn Read, mut heard: impl FnMut(Report)) {
 }
 
 fn parse(line: &Capture) -> Option<Report> {
-    let parsed = match line.whole() {
+    let said = match line.whole() {
         Some(bytes) => serde_json::from_slice(&bytes).ok()?,
         None => parse_long(&line.bytes())?,
     };
-    let Line { r#type, event, name, mut stdout, reason } = parsed;
-    let (passed, ignored) = match (r#type.as_str(), event.as_str()) {
-        ("test", "ok") => (true, false),
-        ("test", "failed" | "timeout") => (false, false),
-        ("test", "ignored") => (false, true),
-        _ => return None,
-    };
-    if !reason.is_empty() {
-        stdout.push_str(&format!("\n[{reason}]"));
+    let Line { r#type, event, name, stdout, reason } = said;
+    if r#type != "test" || !matches!(event.as_str(), "ok" | "failed" | "timeout" | "ignored") {
+        return None;
     }
-    Some(Report { name: name?, passed, ignored, output: stdout.into_bytes() })
+    let why = if reason.is_empty() { String::new() } else { format!("\n[{reason}]") };
+    let output = (stdout + &why).into_bytes();
+    Some(Report { name: name?, passed: event == "ok", ignored: event == "ignored", output })
 }
 
 /// A line whose middle is missing: what is before the output is whole, and the output is a text with `\` before what is special.

@@ -137,7 +137,10 @@ pub(super) fn list(context: &Context<'_>) -> Result<(Suite, Vec<Listed>), Halt> 
     context.log.write("pytest", &output);
     drop(socket);
     let mut suite = Suite::default();
-    let complete = heard.try_iter().fold(false, |complete, line| suite.heard(&line) || complete);
+    let mut complete = false;
+    for line in heard.try_iter() {
+        complete |= suite.heard(&line);
+    }
     if !complete {
         let said = String::from_utf8_lossy(&output);
         let words = crate::run::last_words(&said).unwrap_or_default();

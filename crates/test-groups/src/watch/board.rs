@@ -100,9 +100,10 @@ impl Board {
 
     pub(super) fn end(&mut self, test: usize) -> Option<Seen> {
         let running = self.running.remove(&test)?;
-        let vram = match running.own_is_told {
-            true => running.own.vram(VramOf::Processes),
-            false => running.card.vram(VramOf::Card),
+        let vram = if running.own_is_told {
+            running.own.vram(VramOf::Processes)
+        } else {
+            running.card.vram(VramOf::Card)
         };
         Some(Seen { vram })
     }

@@ -119,9 +119,9 @@ fn look_on(
         waiting.extend(asked.try_iter());
         let device = lock().as_ref().map(Board::device);
         if let Some(device) = device {
-            let look = vram.look(device);
+            let seen = vram.look(device);
             if let Some(board) = lock().as_mut() {
-                board.looked(look);
+                board.looked(seen);
             }
         }
         for done in waiting {

@@ -2,6 +2,7 @@
 //! that knows one sentence.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -135,7 +136,8 @@ impl Project {
 
     /// The configuration; every group finds the card's file as `$CARD`.
     pub(crate) fn config(&self, groups: &str) -> Config {
-        let head = format!("sample_every = \"5ms\"\n[defaults.environment]\nCARD = {:?}\n", self.card());
+        let head =
+            format!("sample_every = \"5ms\"\n[defaults.environment]\nCARD = \"{}\"\n", self.card().display());
         Config::parse(&format!("{head}{groups}"), &self.path("test-groups.toml"))
             .unwrap_or_else(|error| panic!("{error}"))
     }
@@ -162,13 +164,13 @@ impl Project {
 
 /// A group of commands, each a script of `bash`, with more settings.
 pub(crate) fn scripts(settings: &str, scripts: &[(&str, &str)]) -> String {
-    let mut text = format!("[[group]]\nname = \"g\"\nquestion = \"?\"\nrunner = \"command\"\n{settings}\n");
-    for (name, script) in scripts {
+    let head = format!("[[group]]\nname = \"g\"\nquestion = \"?\"\nrunner = \"command\"\n{settings}\n");
+    let commands = scripts.iter().map(|(name, script)| {
         // A JSON string is a TOML string.
         let script = serde_json::to_string(script).unwrap();
-        text.push_str(&format!("[[group.command]]\nname = {name:?}\nrun = [\"bash\", \"-c\", {script}]\n"));
-    }
-    text
+        format!("[[group.command]]\nname = {name:?}\nrun = [\"bash\", \"-c\", {script}]\n")
+    });
+    std::iter::once(head).chain(commands).collect()
 }
 
 pub(crate) fn test<'a>(report: &'a GroupReport, id: &str) -> &'a TestReport {
