@@ -129,6 +129,12 @@ impl Alerts {
         Some(Alert { kind, recovered: false, text: wrong.to_owned() })
     }
 
+    /// Whether this is wrong as of the last look.
+    #[must_use]
+    pub fn is_wrong(&self, kind: Kind) -> bool {
+        self.kinds.get(&kind).is_some_and(|state| state.since.is_some())
+    }
+
     /// How much is remembered: the number of entries of all collections.
     #[must_use]
     pub fn remembered(&self) -> usize {

@@ -1,1 +1,0 @@
-//! The daemon: looks, decides, acts and tells, round after round.
