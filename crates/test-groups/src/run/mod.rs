@@ -1,5 +1,7 @@
 //! Runs groups: starts tests, follows what they print and hold, and ends all that they left.
 
+mod aftermath;
+mod at_gate;
 mod capture;
 mod context;
 mod dispatcher;
