@@ -1,6 +1,6 @@
 //! Integrated information Φ of a Gaussian system: how much more the whole says about its own past than its parts say about theirs.
 //!
-//! After A. B. Barrett and A. K. Seth, "Practical measures of integrated information for time-series data", PLoS Computational
+//! After A. B. Barrett and A. K. Seth, "Practical measures of integrated information for time-series data", PLOS Computational
 //! Biology 7(1), 2011: `Φ_E` with a delay of one step, in nats.
 //!
 //! The system is `X_t = A X_{t-1} + e_t` with independent noise of variance 1. Of it only two covariances are needed:

@@ -31,13 +31,11 @@ const ROOM_BYTES: u64 = 7 << 20;
 
 /// The card for which the servers compete, where its book is, and what goes with it.
 fn shared_card(dir: &TempDir) -> (SimulatedGpu, OsString) {
-    match SimulatedGpu::shared_from_environment() {
-        Some(shared) => (shared.unwrap(), env::var_os(SHARED_CARD_VARIABLE).unwrap()),
-        None => {
-            let book = dir.path().join("card");
-            (SimulatedGpu::shared(&book, ROOM_BYTES).unwrap(), book.into_os_string())
-        }
+    if let Some(shared) = SimulatedGpu::shared_from_environment() {
+        return (shared.unwrap(), env::var_os(SHARED_CARD_VARIABLE).unwrap());
     }
+    let book = dir.path().join("card");
+    (SimulatedGpu::shared(&book, ROOM_BYTES).unwrap(), book.into_os_string())
 }
 
 struct Running {
@@ -96,7 +94,7 @@ fn watch(gpu: &SimulatedGpu, servers: &BTreeSet<u32>, is_over: &AtomicBool) -> S
 #[test]
 fn servers_that_want_more_than_there_is_all_finish_and_lose_nothing() {
     // R10, R30, R31
-    assert!(SERVERS * TENSORS * TENSOR_BYTES > 2 * ROOM_BYTES && SERVERS * TENSOR_BYTES < ROOM_BYTES);
+    const { assert!(SERVERS * TENSORS * TENSOR_BYTES > 2 * ROOM_BYTES && SERVERS * TENSOR_BYTES < ROOM_BYTES) };
     let dir = tempfile::tempdir().unwrap();
     let (store, (gpu, book)) = (dir.path().join("store"), shared_card(&dir));
     let rest = leave_room(&gpu, ROOM_BYTES);
