@@ -23,6 +23,11 @@ mkdir /vm-test
 # Nothing here runs long enough for the work of a night, and nobody logs in.
 systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
     systemd-timesyncd.service getty.target serial-getty@ttyS0.service e2scrub_reap.service
+# Those have nothing to generate here, and each runs again whenever a scenario has systemd reload.
+mkdir -p /etc/systemd/system-generators
+for name in bless-boot cryptsetup getty gpt-auto hibernate-resume integritysetup rc-local run system-update sysv veritysetup; do
+    ln -s /dev/null "/etc/systemd/system-generators/systemd-$name-generator"
+done
 
 # Wanted on the kernel's command line, so that the image does nothing by itself.
 cat >/etc/systemd/system/vm-test.service <<'END'
