@@ -81,7 +81,7 @@ fn connected(address: &str) -> Option<UnixDatagram> {
         use std::os::linux::net::SocketAddrExt;
         let name = std::os::unix::net::SocketAddr::from_abstract_name(address.strip_prefix('@')?).ok()?;
         socket.connect_addr(&name).ok()?;
-        return Some(socket);
+        Some(socket)
     }
     #[cfg(not(target_os = "linux"))]
     None

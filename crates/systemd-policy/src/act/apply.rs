@@ -54,7 +54,7 @@ impl fmt::Display for Step {
             Deed::Reclaim => write!(f, "reclaim {bytes} bytes")?,
             Deed::AskToRelease(socket) => write!(f, "ask at {} to release {bytes} bytes", socket.display())?,
             Deed::Nothing if self.recommendation.action == Action::Lift => {
-                f.write_str("nothing to take back")?
+                f.write_str("nothing to take back")?;
             }
             Deed::Nothing => return f.write_str(reason),
         }

@@ -208,11 +208,11 @@ impl Drop for Held {
 
 /// How much more may be locked, in bytes; `None` if there is no limit.
 fn room_bytes() -> Option<u64> {
+    /// From `linux/capability.h`; who has it is not limited.
+    const CAP_IPC_LOCK: u64 = 1 << 14;
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let value = |key| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
     let effective = value("CapEff:").and_then(|bits| u64::from_str_radix(bits, 16).ok()).unwrap_or(0);
-    /// From `linux/capability.h`; who has it is not limited.
-    const CAP_IPC_LOCK: u64 = 1 << 14;
     if effective & CAP_IPC_LOCK != 0 {
         return None;
     }

@@ -95,7 +95,7 @@ struct State {
     sent: VecDeque<Duration>,
 }
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 impl Alerts {
     /// What is to be told of this kind now, if anything. `wrong` says what is wrong, and `well` what is well again when it is

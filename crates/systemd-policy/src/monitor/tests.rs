@@ -107,7 +107,7 @@ fn what_is_critical_is_kept_out_of_swap_under_strain_and_all_is_lifted_at_the_en
 
 #[test]
 fn a_day_of_rounds_every_second_leaves_nothing_behind_that_grows() {
-    let used = |round: u64| (round % 997 != 0).then_some(40 + round * 7 % 600 / 10);
+    let used = |round: u64| (!round.is_multiple_of(997)).then_some(40 + round * 7 % 600 / 10);
     let (mut monitor, _) = monitor(config(), used);
     monitor = monitor.log_to(Box::new(std::io::sink()));
     let mut most = 0;

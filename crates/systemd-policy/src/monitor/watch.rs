@@ -9,6 +9,9 @@ use crate::history::{History, Sample};
 /// The forecast looks at so many looks, as deciding does.
 const LOOKS: usize = 24;
 
+/// What of a look is compared with a threshold, 0 to 1.
+type Share = fn(&Sample) -> f64;
+
 /// Each kind that is seen in numbers: what is wrong, if anything, and what is well again when it is not.
 ///
 /// A number is wrong when two looks one after the other are above its threshold, and well again when two are below.
@@ -18,12 +21,12 @@ pub(super) fn look(
     alerts: &Alerts,
 ) -> Vec<(Kind, Option<String>, String)> {
     let percent = |share: f64| share * 1e2;
-    let pressure = |sample: &Sample| sample.pressure_some_avg10.unwrap_or_default() / 1e2;
-    let numbers: [(Kind, &str, f64, &dyn Fn(&Sample) -> f64); 4] = [
-        (Kind::RamCritical, "RAM", config.ram_critical, &Sample::ram_share),
-        (Kind::RamHigh, "RAM", config.ram_high, &Sample::ram_share),
-        (Kind::SwapHigh, "swap", config.swap_high, &Sample::swap_share),
-        (Kind::PressureHigh, "waiting for memory", config.pressure_high_percent / 1e2, &pressure),
+    let pressure: Share = |sample| sample.pressure_some_avg10.unwrap_or_default() / 1e2;
+    let numbers: [(Kind, &str, f64, Share); 4] = [
+        (Kind::RamCritical, "RAM", config.ram_critical, Sample::ram_share),
+        (Kind::RamHigh, "RAM", config.ram_high, Sample::ram_share),
+        (Kind::SwapHigh, "swap", config.swap_high, Sample::swap_share),
+        (Kind::PressureHigh, "waiting for memory", config.pressure_high_percent / 1e2, pressure),
     ];
     let mut seen: Vec<_> = numbers
         .into_iter()

@@ -128,7 +128,8 @@ fn quoted(command: &[String]) -> Result<String> {
         let plain = argument.chars().all(|c| c.is_ascii_alphanumeric() || "/-_.=+:,".contains(c))
             && !argument.is_empty();
         let space = if line.is_empty() { "" } else { " " };
-        line += &if plain { format!("{space}{escaped}") } else { format!("{space}\"{escaped}\"") };
+        let quote = if plain { "" } else { "\"" };
+        let _ = write!(line, "{space}{quote}{escaped}{quote}");
     }
     Ok(line)
 }

@@ -29,7 +29,7 @@ fn what_is_critical_is_locked_until_the_last_guard_of_a_page_goes() {
         let outer = CriticalRegion::lock(&buffer[..8 * page]);
         assert_eq!(outer.protected_bytes(), 8 * page, "{}", outer.statement());
         assert_eq!(vm_lck() - before, 8 * page);
-        let inner = CriticalRegion::lock(&buffer[7 * page + 100..9 * page + 1]);
+        let inner = CriticalRegion::lock(&buffer[7 * page + 100..=9 * page]);
         assert_eq!((inner.protected_bytes(), inner.unprotected_bytes()), (2 * page - 99, 0));
         assert_eq!(vm_lck() - before, 10 * page);
         drop(outer);
