@@ -7,6 +7,7 @@
 //! - [`large_file`]: a safetensors file of any size.
 //! - [`gpu`]: the kernels on a card.
 //! - [`forensics`]: logs of tests.
+//! - [`monitor`]: looks at the memory of services.
 //! - [`index`]: the activation index, and a peer in Rust.
 //! - [`vectors`]: the vectors that are searched.
 //!
@@ -18,6 +19,7 @@ pub mod gpu;
 pub mod index;
 pub mod large_file;
 pub mod model;
+pub mod monitor;
 pub mod planes;
 pub mod recall;
 pub mod schroedinger;

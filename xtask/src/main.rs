@@ -5,6 +5,7 @@
 //! - [`fuzz`]: runs the fuzz targets.
 //! - [`kernels`]: compiles the CUDA kernels, or checks that they are compiled.
 //! - [`security`]: estimates what the encryption of a signature withstands.
+//! - [`test_groups`]: runs this project's groups of tests under VRAM watch.
 //! - [`vm_test`]: what `omnimind` does to a machine with real systemd, in one under qemu.
 
 mod bench;
@@ -14,6 +15,7 @@ mod fuzz;
 mod kernels;
 mod python;
 mod security;
+mod test_groups;
 mod vm_test;
 
 use std::process::ExitCode;
@@ -42,6 +44,9 @@ Tasks:
   bench forensics [--quick] [--json] [--write]
         Reads a log of 225 MB, in turns with a Python script that must find the same, and streams one of 5 GB. --write also
         refreshes docs/src/measurements/forensics.md.
+  bench monitor [--quick] [--json] [--write]
+        Measures what it costs to look at the memory of a service of 300 processes against psutil in one run. --write also refreshes
+        docs/src/measurements/monitor.md.
   crash-test [--kills N] [--writers N] [--seed N] [--json]
         Kills consolidating processes at random moments (50 times) and checks after each that everything
         acknowledged reads back, and that nothing half-made is visible.
@@ -52,6 +57,9 @@ Tasks:
         makes a Python environment with NVRTC in $XDG_CACHE_HOME/omnimind-bench (60 MB).
   security [--json]
         Estimates what the encryption of a signature withstands, in two ways, and fails if that is too little.
+  test-groups [ARGUMENTS OF omnimind test-groups]
+        Runs the groups of test-groups.toml, by the program that users run, on the GPU or on a simulated one. Without arguments,
+        all of them, with a report in target/test-groups/report.html.
   vm-test [--keep] [--only SCENARIO]... [--accelerator kvm|tcg] [--binary PATH]
         Boots a Debian machine with real systemd and swap under qemu, and runs the scenarios in it against a built omnimind.
         Makes the machine's image once in $XDG_CACHE_HOME/omnimind-vm (500 MB), which needs root and the network, and installs
@@ -87,6 +95,7 @@ fn run(mut args: Parser) -> Result<bool> {
         "fuzz" => fuzz::run(args),
         "kernels" => kernels::run(args),
         "security" => security::run(args),
+        "test-groups" => test_groups::run(args),
         "vm-test" => vm_test::run(args),
         vm_test::HELPER => vm_test::help(args),
         "help" => {

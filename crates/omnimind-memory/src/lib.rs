@@ -43,6 +43,7 @@
 //! | `sealed` | what was born of a failure, encrypted without ever lying open on disk |
 //! | `content` | what makes two memories the same one |
 //! | `idle`, `shortage`, `rescue` | what may leave first, what ran out, and making room for it |
+//! | `lease` | models that are critical while somebody uses them, and idle else |
 //! | `pool` | tensors whose address outlives their contents |
 //! | `kernels` | the card's own kernels for all this, or the processor |
 //! | `deja_vu` | what a query resembles, across processes |
@@ -79,6 +80,7 @@ mod item;
 mod kernels;
 mod lanes;
 mod layout;
+mod lease;
 mod on_device;
 mod outcome;
 mod placement;
@@ -112,6 +114,7 @@ pub use index_care::IndexCheck;
 pub use influence::{Felt, Influence, InfluenceLevel, Unanswered};
 pub use item::{Item, MAX_TENSOR_NAME_BYTES, NamedTensor, TensorData};
 pub use kernels::CardQueue;
+pub use lease::{Model, ModelLease};
 pub use on_device::{DeviceTensor, ReactivatedOnDevice};
 pub use outcome::{Consolidated, Failed, Outcome, StillHeld};
 pub use pool::{GroupState, GroupStatus, Paused, Pool, PooledTensor, Resumed, Unvacated};

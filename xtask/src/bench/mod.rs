@@ -3,7 +3,7 @@
 //! - `environment`: the Python environment, the model and the data sets, cached outside the repository.
 //! - `worker`: a measuring process, ours or the peers'.
 //! - `series`: asking in turns, and medians.
-//! - `compression`, `index`, `unconscious`, `attack`, `forensics`: the measurements and what they are compared with.
+//! - `compression`, `index`, `unconscious`, `attack`, `forensics`, `monitor`: the measurements and what they are compared with.
 //! - `curve`: recall against speed.
 //! - `memory`: the peak memory of a command.
 //! - `report`: rows, as a table, JSON and Markdown.
@@ -15,6 +15,7 @@ mod environment;
 mod forensics;
 mod index;
 mod memory;
+mod monitor;
 mod report;
 mod series;
 mod unconscious;
@@ -48,7 +49,7 @@ pub(crate) fn run(mut args: Parser) -> Result<bool> {
     let usage = |message: String| Err(lexopt::Error::from(message).into());
     let measure = match name.as_deref() {
         Some("index") if million => index::million,
-        Some("compression" | "unconscious" | "attack" | "forensics") if million => {
+        Some("compression" | "unconscious" | "attack" | "forensics" | "monitor") if million => {
             return usage("--million goes with bench index".to_owned());
         }
         Some("compression") => compression::measure,
@@ -56,13 +57,14 @@ pub(crate) fn run(mut args: Parser) -> Result<bool> {
         Some("unconscious") => unconscious::measure,
         Some("attack") => attack::measure,
         Some("forensics") => forensics::measure,
+        Some("monitor") => monitor::measure,
         Some(other) => {
             return usage(format!(
-                "there is no benchmark {other:?}; compression, index, unconscious, attack and forensics are"
+                "there is no benchmark {other:?}; compression, index, unconscious, attack, forensics and monitor are"
             ));
         }
         None => {
-            return usage("which benchmark? compression, index, unconscious, attack or forensics".to_owned());
+            return usage("which benchmark? compression, index, unconscious, attack, forensics or monitor".to_owned());
         }
     };
     let report = measure(options)?;
