@@ -1,12 +1,20 @@
 //! What can be typed: verbs, options and their help. Nothing here does anything.
 #![allow(clippy::doc_markdown)] // Doc comments are the help here, and terminals know no backticks.
 
+#[cfg(target_os = "linux")]
+mod memory;
+
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use omnimind_memory::{Layer, Policy, ProcessContext, TaskKind};
+
+#[cfg(target_os = "linux")]
+pub(crate) use memory::{
+    Apply, Budget, Daemon, Forecast, MemoryVerb, Release, SystemdVerb, Units, Whose,
+};
 
 /// Consolidates GPU memory instead of deleting it: stores tensors durably within an error bound, finds them again by
 /// resemblance, and brings them back.
@@ -82,6 +90,18 @@ pub(crate) enum Verb {
     /// Run groups of tests, and watch what each holds of the GPU
     #[cfg(unix)]
     TestGroups(TestGroups),
+    /// RAM and swap of services: what is so, what should be done, and doing it
+    #[cfg(target_os = "linux")]
+    Memory {
+        #[command(subcommand)]
+        verb: MemoryVerb,
+    },
+    /// The units that keep memory as it is configured: written, removed, shown
+    #[cfg(target_os = "linux")]
+    Systemd {
+        #[command(subcommand)]
+        verb: SystemdVerb,
+    },
     /// The settings in effect, and where each came from
     Config,
     /// Completions for a shell, to be sourced by it

@@ -20,6 +20,10 @@ pub(crate) enum Failure {
     /// Some of many could not be done; each was reported already.
     #[error("{0}")]
     Partial(String),
+    /// The system does not let it be done, or cannot do it.
+    #[cfg(target_os = "linux")]
+    #[error("{0}")]
+    Refused(String),
     /// Damage was found; what and where is in the result.
     #[error("{0}")]
     Damaged(String),
@@ -63,6 +67,8 @@ impl Failure {
         match self {
             Self::Usage(_) | Self::Config(_) => 2,
             Self::NotFound(_) => 3,
+            #[cfg(target_os = "linux")]
+            Self::Refused(_) => 4,
             Self::Damaged(_) => 5,
             Self::Memory(error) | Self::OfFile { source: error, .. } => match error.class() {
                 ErrorClass::NotFound => 3,

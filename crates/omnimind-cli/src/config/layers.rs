@@ -6,13 +6,21 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+use omnimind_memory::witness::WITNESS_VARIABLE;
 use serde::Serialize;
 use toml::{Table, Value};
 
 use super::ConfigError;
 
 /// Variables that name no setting of their own name.
-const SPECIAL: [(&str, Option<&str>); 2] = [("OMNIMIND_STORE", Some("store.dir")), ("OMNIMIND_CONFIG", None)];
+const SPECIAL: [(&str, Option<&str>); 4] = [
+    ("OMNIMIND_STORE", Some("store.dir")),
+    ("OMNIMIND_CONFIG", None),
+    (gpu_probe::SHARED_CARD_VARIABLE, None),
+    (WITNESS_VARIABLE, None),
+];
+/// What tests are told by whoever runs them begins with this, and is no setting.
+const OF_TESTS: &str = "OMNIMIND_TEST";
 /// Settings that name files; a relative one is meant relative to the file that it is written in.
 const PATHS: [&str; 6] = [
     "store.dir",
@@ -22,6 +30,8 @@ const PATHS: [&str; 6] = [
     "keyholder.state",
     "oom_report.patterns",
 ];
+/// Tables whose keys no default names: each is one value, which another takes the place of as a whole.
+const WHOLE: [&str; 2] = ["memory.services", "memory.budget"];
 
 /// One setting in effect.
 #[derive(Debug, Clone, Serialize)]
@@ -68,7 +78,7 @@ impl Layers {
     ) -> Result<(), ConfigError> {
         for (name, text) in environment {
             let Some(name) = name.to_str().filter(|name| name.starts_with("OMNIMIND_")) else { continue };
-            if text.is_empty() {
+            if text.is_empty() || name.starts_with(OF_TESTS) {
                 continue;
             }
             let key = match SPECIAL.iter().find(|(special, _)| *special == name) {
@@ -133,8 +143,26 @@ impl Layers {
         Ok(root)
     }
 
+    /// A value, and where it is from.
+    #[cfg(target_os = "linux")]
+    pub(super) fn get(&self, key: &str) -> Option<(&Value, &str)> {
+        self.0.get(key).map(|(value, origin)| (value, origin.as_str()))
+    }
+
     pub(super) fn into_settings(self) -> Vec<Setting> {
-        self.0.into_iter().map(|(key, (value, origin))| Setting { key, value, origin }).collect()
+        let mut settings = Vec::new();
+        for (key, (value, origin)) in self.0 {
+            match value {
+                Value::Table(table) if !table.is_empty() => {
+                    settings.extend(table.into_iter().map(|(name, value)| {
+                        let key = format!("{key}.{}", quoted(&name));
+                        Setting { key, value, origin: origin.clone() }
+                    }))
+                }
+                value => settings.push(Setting { key, value, origin }),
+            }
+        }
+        settings
     }
 
     /// The setting that a variable names: `OMNIMIND_GPU_ENTER` is `gpu.enter`.
@@ -217,7 +245,13 @@ fn variable(key: &str) -> String {
     format!("OMNIMIND_{}", key.replace('.', "_").to_uppercase())
 }
 
-fn nearest(word: &str, known: impl Iterator<Item = String>) -> Option<String> {
+/// A key as it is written: in quotes if it has dots in it.
+pub(super) fn quoted(key: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if !key.is_empty() && key.bytes().all(is_bare) { key.to_owned() } else { format!("{key:?}") }
+}
+
+pub(super) fn nearest(word: &str, known: impl Iterator<Item = String>) -> Option<String> {
     // A third of the letters may be wrong: `entr` is meant as `enter`, `xyzzy` as nothing.
     let tail = |text: &str| text.rsplit('.').next().unwrap_or(text).to_owned();
     let limit = |candidate: &str| tail(candidate).len().max(tail(word).len()).div_ceil(3);
@@ -232,7 +266,9 @@ fn flatten(prefix: &str, table: Table, found: &mut impl FnMut(String, Value)) {
     for (name, value) in table {
         let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value {
-            Value::Table(inner) if !inner.is_empty() => flatten(&key, inner, found),
+            Value::Table(inner) if !inner.is_empty() && !WHOLE.contains(&key.as_str()) => {
+                flatten(&key, inner, found)
+            }
             value => found(key, value),
         }
     }

@@ -3,6 +3,8 @@
 
 mod error;
 mod layers;
+#[cfg(target_os = "linux")]
+mod memory;
 mod oom_report;
 
 use std::env;
@@ -34,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) unconscious: UnconsciousTable,
     pub(crate) keyholder: KeyholderTable,
     pub(crate) oom_report: OomReportTable,
+    #[cfg(target_os = "linux")]
+    pub(crate) memory: systemd_policy::Config,
 }
 
 /// `[store]`
@@ -179,6 +183,8 @@ impl Surroundings {
                 custody: CustodyConfig::default(),
             },
             oom_report: OomReportTable::default(),
+            #[cfg(target_os = "linux")]
+            memory: memory::defaults(),
         }
     }
 
@@ -196,7 +202,11 @@ impl Surroundings {
                 dir.to_str().ok_or_else(|| ConfigError::NotUtf8 { what: format!("--store {dir:?}") })?;
             layers.set("store.dir", Value::String(dir.to_owned()), "--store".to_owned())?;
         }
+        #[cfg(target_os = "linux")]
+        memory::check(&layers)?;
         let config = typed(layers.table()?)?;
+        #[cfg(target_os = "linux")]
+        let config = Config { memory: memory::settled(config.memory)?, ..config };
         check(&config)?;
         Ok(Effective { config, settings: layers.into_settings(), file, directory })
     }
@@ -350,6 +360,15 @@ mod tests {
             variable.contains("OMNIMIND_GPU_ENTR") && variable.contains("OMNIMIND_GPU_ENTER"),
             "{variable}"
         );
+    }
+
+    #[test]
+    fn what_tests_are_told_is_no_setting() {
+        let mut place = Place::new("");
+        for name in ["OMNIMIND_SIMULATED_CARD", "OMNIMIND_WITNESS", "OMNIMIND_TEST", "OMNIMIND_TEST_RUN"] {
+            place = place.with(name, "x");
+        }
+        assert!(place.surroundings.load().is_ok());
     }
 
     #[test]

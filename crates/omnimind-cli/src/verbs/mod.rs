@@ -11,11 +11,15 @@ mod index;
 mod influence;
 mod keyholder;
 mod list;
+#[cfg(target_os = "linux")]
+mod memory;
 mod oom_report;
 mod place;
 pub(crate) mod reactivate;
 mod show;
 pub(crate) mod stats;
+#[cfg(target_os = "linux")]
+mod systemd;
 #[cfg(unix)]
 mod test_groups;
 mod verify;
@@ -94,6 +98,10 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Verb::OomReport(report) => oom_report::run(&session, &report),
         #[cfg(unix)]
         Verb::TestGroups(groups) => test_groups::run(&session, &groups),
+        #[cfg(target_os = "linux")]
+        Verb::Memory { verb } => memory::run(&session, &verb),
+        #[cfg(target_os = "linux")]
+        Verb::Systemd { verb } => systemd::run(&session, &verb),
         Verb::Config => config::run(&session),
         Verb::Completions { shell } => completions(shell, output),
         #[cfg(feature = "homomorphic")]
