@@ -50,7 +50,8 @@ pub(super) fn run(session: &Session, args: &args::Apply) -> Result<(), Failure> 
         let mut all = Applied::default();
         for group in by_service(&recommendations) {
             let applied = apply(&group, &mut hands, config, &mut measures);
-            for done in &applied.done {
+            // Advice is not done, and may be read again.
+            for done in applied.done.iter().filter(|done| done.recommendation.action != Action::Advise) {
                 remember(&mut standing, &done.recommendation, now.at);
             }
             all.extend(applied);
