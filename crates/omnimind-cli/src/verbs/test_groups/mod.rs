@@ -7,8 +7,9 @@ mod print;
 mod surroundings;
 mod words;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -50,6 +51,10 @@ pub(super) fn run(session: &Session, args: &args::TestGroups) -> Result<(), Fail
         for group in &mut config.groups {
             group.fail_fast = false;
         }
+    }
+    for path in [&args.html, &args.junit].into_iter().flatten() {
+        // Before an hour of tests, not after it.
+        OpenOptions::new().append(true).create(true).open(path).map_err(|source| unwritable(path, source))?;
     }
     let (cards, _kept) = cards(session, args, &mut config)?;
     let options = Options {
@@ -138,10 +143,7 @@ fn interrupted() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 fn save(args: &args::TestGroups, report: &Report) -> Result<(), Failure> {
-    let write = |path: &PathBuf, text: Vec<u8>| {
-        let next = "choose a file that can be written";
-        fs::write(path, text).map_err(|source| Failure::Io { what: format!("{path:?}"), source, next })
-    };
+    let write = |path: &Path, text: Vec<u8>| fs::write(path, text).map_err(|source| unwritable(path, source));
     if let Some(path) = &args.html {
         write(path, page::html(report).into_bytes())?;
     }
@@ -151,6 +153,10 @@ fn save(args: &args::TestGroups, report: &Report) -> Result<(), Failure> {
         write(path, xml)?;
     }
     Ok(())
+}
+
+fn unwritable(path: &Path, source: io::Error) -> Failure {
+    Failure::Io { what: format!("{path:?}"), source, next: "choose a file that can be written" }
 }
 
 fn list(session: &Session, config: &Config) -> Result<(), Failure> {

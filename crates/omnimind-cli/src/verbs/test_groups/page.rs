@@ -61,12 +61,12 @@ fn groups(page: &mut Markup, report: &Report) {
         Column::Text("result"),
         Column::Number("tests"),
         Column::Number("passed"),
-        Column::Number("on CPU"),
+        Column::Number("CPU"),
         Column::Number("failed"),
-        Column::Number("out of memory"),
-        Column::Number("peak VRAM"),
-        Column::Number("GPU processes"),
-        Column::Number("growth per test"),
+        Column::Number("OOM"),
+        Column::Number("peak"),
+        Column::Number("processes"),
+        Column::Number("growth"),
         Column::Number("time"),
     ];
     let mut table = SortableTable::new("Groups", columns);

@@ -6,7 +6,7 @@ use test_groups::report::TestReport;
 use test_groups::{GroupReport, Report};
 
 use super::words;
-use crate::output::{Align, BAD, BOLD, DIM, GOOD, Paint, Table, WARN, printable, tail, wrapped};
+use crate::output::{Align, BAD, BOLD, Bytes, DIM, GOOD, Paint, Table, WARN, printable, tail, wrapped};
 
 /// A message of a test is cut here, in characters.
 const MOST_MESSAGE: usize = 400;
@@ -81,13 +81,8 @@ fn print_test(out: &mut dyn Write, test: &TestReport) -> io::Result<()> {
     let outcome = format!("{:>13}", words::outcome(test.outcome));
     let held = match test.vram {
         Some(vram) => {
-            let [before, peak, after] = [vram.before_bytes, vram.peak_bytes, vram.after_bytes];
-            format!(
-                "{}, then {}, then {}",
-                words::bytes(Some(before)),
-                words::bytes(Some(peak)),
-                words::bytes(Some(after))
-            )
+            let [before, peak, after] = [vram.before_bytes, vram.peak_bytes, vram.after_bytes].map(Bytes);
+            format!("{before} before, {peak} at most, {after} after")
         }
         None => "no look at the card".to_owned(),
     };

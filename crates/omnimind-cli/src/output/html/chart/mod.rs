@@ -11,6 +11,8 @@ use crate::output::Bytes;
 pub(crate) use scale::XAxis;
 use scale::{ABOVE, HEIGHT, Scale};
 
+/// Where the signs of marks stand, in pixels from above.
+const MARKS: f64 = 12.0;
 /// Of labels below the ground, in pixels.
 const BELOW: f64 = 22.0;
 /// Of one row of spans, with the gap to the next, in pixels.
@@ -158,8 +160,8 @@ impl Chart {
             let x = scale.x(mark.x);
             svg.element("g", &[("class", &format!("mark {}", mark.tone.class()))], |group| {
                 group.text_element("title", &[], &mark.title);
-                line(group, "moment", (&x, ABOVE), (&x, ABOVE + HEIGHT));
-                let place: Attributes<'_> = &[("x", &x), ("y", &(ABOVE - 5.0)), ("text-anchor", &"middle")];
+                line(group, "moment", (&x, MARKS + 5.0), (&x, ABOVE + HEIGHT));
+                let place: Attributes<'_> = &[("x", &x), ("y", &MARKS), ("text-anchor", &"middle")];
                 group.text_element("text", place, mark.sign);
             });
         }

@@ -5,7 +5,7 @@ use super::Chart;
 /// Of the plot, in pixels.
 pub(super) const HEIGHT: f64 = 240.0;
 /// Of labels above the highest line and below the ground, in pixels.
-pub(super) const ABOVE: f64 = 18.0;
+pub(super) const ABOVE: f64 = 32.0;
 /// What is drawn keeps away from the edges, in percent of the width.
 const MARGIN: f64 = 1.5;
 /// More lines and labels than this are hard to read on a narrow screen.
