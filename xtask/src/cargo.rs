@@ -22,13 +22,25 @@ pub(crate) fn cargo() -> Command {
 /// Builds the programs of some packages for release, and says where each is.
 pub(crate) fn build(packages: &[&str]) -> Result<HashMap<String, PathBuf>> {
     let mut command = cargo();
-    command.args(["build", "--release", "--quiet", "--bins", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--release", "--bins"]);
     for package in packages {
         command.args(["--package", package]);
     }
+    built(&mut command).with_context(|| format!("building {}", packages.join(" and ")))
+}
+
+/// Builds one program as `cargo test --workspace` does, with whose features nothing is built twice, and says where it is.
+pub(crate) fn build_as_tested(program: &str) -> Result<PathBuf> {
+    let mut programs = built(cargo().args(["build", "--workspace", "--bin", program]))?;
+    programs.remove(program).with_context(|| format!("cargo built no {program}"))
+}
+
+/// What a `cargo build` builds: programs by their names.
+fn built(command: &mut Command) -> Result<HashMap<String, PathBuf>> {
+    command.args(["--quiet", "--message-format=json-render-diagnostics"]);
     let output = command.stderr(Stdio::inherit()).output().context("starting cargo")?;
     if !output.status.success() {
-        bail!("building {} failed; cargo's message is above", packages.join(" and "));
+        bail!("cargo failed; its message is above");
     }
     let mut programs = HashMap::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {

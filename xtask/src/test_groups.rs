@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use gpu_probe::detect_to_look;
 use lexopt::Parser;
 
-use crate::cargo::{cargo, root};
+use crate::cargo::{build_as_tested, root};
 
 /// Runs `omnimind test-groups` on the groups in `test-groups.toml`, with whatever arguments there are; with none, on all of them, and
 /// leaves a report in HTML and one in JUnit XML. Where there is no GPU, on a simulated one. True if all passed.
@@ -24,9 +24,7 @@ pub(crate) fn run(mut args: Parser) -> Result<bool> {
     if no_card && !given.iter().any(|argument| argument == "--simulated") {
         given.push("--simulated".into());
     }
-    let mut command = cargo();
-    // As the tests are built, so that nothing is built twice.
-    command.args(["run", "--quiet", "--package", "omnimind-cli", "--", "test-groups"]);
-    let status = command.args(given).stdin(Stdio::null()).status().context("starting cargo")?;
-    Ok(status.success())
+    let mut command = Command::new(build_as_tested("omnimind")?);
+    command.arg("test-groups").args(given).current_dir(root()).stdin(Stdio::null());
+    Ok(command.status().context("starting omnimind")?.success())
 }
