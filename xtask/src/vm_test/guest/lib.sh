@@ -1,4 +1,5 @@
 # What scenarios are written with. Services are called vmtest-*: the runner stops and removes those after each scenario.
+# Variables of functions here are local, as scenarios have some of the same names.
 
 EATER='/vm-test/vm-helper vm-helper eat'
 omnimind=/vm-test/omnimind
@@ -10,7 +11,7 @@ fail() {
 
 # expect CLAIM COMMAND...: it must succeed; its output is evidence only if it does not.
 expect() {
-    claim=$1
+    local claim=$1 output status
     shift
     if output=$("$@" 2>&1); then
         echo "ok: $claim"
@@ -23,7 +24,7 @@ expect() {
 
 # expect_failure CLAIM COMMAND...: it must not succeed.
 expect_failure() {
-    claim=$1
+    local claim=$1 output
     shift
     if output=$("$@" 2>&1); then
         echo "$output"
@@ -60,10 +61,8 @@ expect_same() {
 
 # expect_within SECONDS CLAIM COMMAND...: it must succeed some time.
 expect_within() {
-    limit=$1
-    claim=$2
+    local limit=$1 claim=$2 waited=0 output
     shift 2
-    waited=0
     until output=$("$@" 2>&1); do
         if [ "$waited" -ge "$limit" ]; then
             echo "$output"
@@ -77,7 +76,7 @@ expect_within() {
 
 # make_service NAME MIB [LINE...]: vmtest-NAME.service, which fills so much memory, with more lines in [Service].
 make_service() {
-    unit=vmtest-$1.service
+    local unit=vmtest-$1.service
     printf '%s\n' '[Service]' Type=notify "ExecStart=$EATER $2" TimeoutStartSec=180 >"/run/systemd/system/$unit"
     shift 2
     [ $# = 0 ] || printf '%s\n' "$@" >>"/run/systemd/system/$unit"
@@ -118,6 +117,7 @@ rss_of() {
 
 # swap_out NAME MIB: has the kernel put so much of a service's memory into swap. It may do less and say EAGAIN.
 swap_out() {
+    local group
     group=/sys/fs/cgroup$(property "vmtest-$1.service" ControlGroup)
     echo "$2M" 2>/dev/null >"$group/memory.reclaim" || true
 }

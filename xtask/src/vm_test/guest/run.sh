@@ -13,7 +13,7 @@ clean() {
     systemctl stop 'vmtest-*' 'omnimind-*' omnimind.service
     systemctl reset-failed
     rm -rf /etc/omnimind /var/lib/omnimind* /run/omnimind* /etc/systemd/system/omnimind-*
-    rm -rf /run/systemd/system/vmtest-* /run/systemd/system.control/vmtest-* /etc/systemd/system/vmtest-* /run/vm-test
+    rm -rf /run/systemd/system/vmtest-* /run/systemd/system.control/* /etc/systemd/system/vmtest-* /run/vm-test
     systemctl daemon-reload
 } >/dev/null 2>&1
 
