@@ -64,7 +64,9 @@ pub(crate) fn run(mut args: Parser) -> Result<bool> {
             ));
         }
         None => {
-            return usage("which benchmark? compression, index, unconscious, attack, forensics or monitor".to_owned());
+            return usage(
+                "which benchmark? compression, index, unconscious, attack, forensics or monitor".to_owned(),
+            );
         }
     };
     let report = measure(options)?;

@@ -51,7 +51,8 @@ pub(super) fn measure(options: Options) -> Result<Report> {
         Turn::Ours => ours.ask(&json!({ "op": "sample", "looks": looks })),
         Turn::Peer { with_swap } => {
             // A look of the peer takes so much longer that a few give the same precision.
-            let question = json!({ "op": "sample", "pids": pids, "with_swap": with_swap, "looks": looks / 10 });
+            let question =
+                json!({ "op": "sample", "pids": pids, "with_swap": with_swap, "looks": looks / 10 });
             let answer = peer.ask(&question)?;
             ensure!(answer["seen"]["processes"] == PROCESSES, "the peer did not see all processes: {answer}");
             Ok(answer)

@@ -6,6 +6,8 @@ mod gpu;
 mod index;
 #[cfg(all(unix, feature = "homomorphic"))]
 mod keyholder;
+#[cfg(target_os = "linux")]
+mod memory;
 mod mistakes;
 mod oom_report;
 mod sandbox;

@@ -1,5 +1,9 @@
 # Drop-ins and the monitor's unit: systemd finds nothing wrong with them, the monitor is well locked in, installing twice changes
 # nothing, and removing them leaves no trace.
+# What it says at its beginning shows that it found the configuration.
+journal_names_services() {
+    journalctl --no-pager --unit=omnimind-memory-monitor.service | grep 'services: .*vmtest-critical.service'
+}
 configure
 make_service critical 20
 make_service low 20
@@ -25,12 +29,15 @@ expect_same "MemorySwapMax of the critical service, by its drop-in" \
 expect "the critical service starts with it" systemctl start vmtest-critical.service
 expect "the monitor starts" systemctl start omnimind-memory-monitor.service
 expect "the monitor runs" systemctl is-active omnimind-memory-monitor.service
+expect "the monitor has found the configuration" journal_names_services
+expect "it keeps what it sets in /run" test -d /run/omnimind
 
 expect "installing twice works" $omnimind systemd install
 expect_same "what the second time changed" "$(listing)" "$installed"
 expect "the monitor still runs" systemctl is-active omnimind-memory-monitor.service
 expect "removing works" $omnimind systemd uninstall
 expect_same "what is left in /etc/systemd" "$(listing)" "$before"
+expect_failure "nothing is left in /run" test -e /run/omnimind
 expect_failure "the monitor is gone" systemctl is-active omnimind-memory-monitor.service
 expect_same "MemorySwapMax of the critical service" "$(property vmtest-critical.service MemorySwapMax)" infinity
 expect "the critical service lives" is_active critical

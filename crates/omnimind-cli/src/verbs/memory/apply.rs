@@ -8,7 +8,7 @@ use systemd_policy::act::{
 };
 use systemd_policy::{Action, Recommendation, Roots, decide, observe, remember};
 
-use super::report::{in_words, recommended};
+use super::report::{advice, in_words};
 use super::state::{State, leftovers};
 use super::{expect_systemd, failure, is_root, look_twice, roots, tell};
 use crate::args;
@@ -50,8 +50,7 @@ pub(super) fn run(session: &Session, args: &args::Apply) -> Result<(), Failure> 
         let mut all = Applied::default();
         for group in by_service(&recommendations) {
             let applied = apply(&group, &mut hands, config, &mut measures);
-            // Advice is not done, and may be read again.
-            for done in applied.done.iter().filter(|done| done.recommendation.action != Action::Advise) {
+            for done in applied.done.iter().filter(|done| counts(done)) {
                 remember(&mut standing, &done.recommendation, now.at);
             }
             all.extend(applied);
@@ -70,7 +69,9 @@ pub(super) fn run(session: &Session, args: &args::Apply) -> Result<(), Failure> 
 /// Takes back all that stands.
 fn undo(session: &Session, args: &args::Apply, state: &State) -> Result<(), Failure> {
     if state.measures()?.is_empty() {
-        return session.output.result(&Applied::default(), |out| writeln!(out, "nothing stands"));
+        return session.output.result(&Applied::default(), |out| {
+            writeln!(out, "nothing that was set stands, so there is nothing to take back")
+        });
     }
     expect_systemd()?;
     let mut measures = Measures::open(state.path()).map_err(failure)?;
@@ -90,6 +91,16 @@ fn undo(session: &Session, args: &args::Apply, state: &State) -> Result<(), Fail
 
 fn hands(user: bool) -> SystemdHands {
     if user { SystemdHands::user(Roots::default()) } else { SystemdHands::system(Roots::default()) }
+}
+
+/// Whether it is not to be done again at once: advice may be read again, and what brought nothing back may be tried again. What
+/// could not be reclaimed counts, because then something else is tried.
+fn counts(done: &Done) -> bool {
+    match done.recommendation.action {
+        Action::Advise => false,
+        Action::BringBack => done.took_effect,
+        _ => true,
+    }
 }
 
 fn keep(session: &Session, state: &State, standing: &[systemd_policy::Standing]) {
@@ -135,7 +146,7 @@ fn show(session: &Session, plan: &Plan, dry_run: bool) -> Result<(), Failure> {
 }
 
 fn print(out: &mut dyn Write, plan: &Plan, dry_run: bool) -> io::Result<()> {
-    let (advice, steps): (Vec<&Step>, Vec<&Step>) =
+    let (advised, steps): (Vec<&Step>, Vec<&Step>) =
         plan.steps.iter().partition(|step| step.recommendation.action == Action::Advise);
     if steps.is_empty() && plan.refused.is_empty() {
         writeln!(out, "nothing to do")?;
@@ -150,10 +161,8 @@ fn print(out: &mut dyn Write, plan: &Plan, dry_run: bool) -> io::Result<()> {
         writeln!(out, "  {} {}", "refused".paint(BAD), printable(what))?;
         wrapped(out, 4, reason)?;
     }
-    for step in advice {
-        recommended(out, &step.recommendation)?;
-    }
-    Ok(())
+    let of: Vec<&Recommendation> = advised.iter().map(|step| &step.recommendation).collect();
+    advice(out, &of)
 }
 
 fn deed(step: &Step) -> String {

@@ -43,7 +43,9 @@ pub(super) fn run(session: &Session, args: &args::Budget) -> Result<(), Failure>
     let met = (!verdicts.is_empty()).then(|| verdicts.iter().all(|met| *met));
     let source = found.map(|(_, source)| source);
     let answer = Answer { source, met, rows, vram_source: card.note, lacks: seen.lacks };
-    tell(session.output, &answer.lacks);
+    if answer.source.is_some() {
+        tell(session.output, &answer.lacks);
+    }
     session.output.result(&answer, |out| print(out, &answer))?;
     if args.gate { gate(&answer) } else { Ok(()) }
 }

@@ -67,7 +67,10 @@ pub(super) fn run(session: &Session, args: &args::Forecast) -> Result<(), Failur
         vram_source: card.note,
         lacks,
     };
-    tell(session.output, &answer.lacks);
+    // Most of it is about services, which are not looked at.
+    if session.output.is_verbose() {
+        tell(session.output, &answer.lacks);
+    }
     session.output.result(&answer, |out| print(out, &answer))
 }
 

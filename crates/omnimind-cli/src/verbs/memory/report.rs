@@ -30,11 +30,15 @@ fn print(out: &mut dyn Write, report: &Report, config: &Config) -> io::Result<()
     if report.recommendations.is_empty() {
         return writeln!(out, "nothing to do");
     }
-    writeln!(out, "what to do (`omnimind memory apply` does it)")?;
-    for recommendation in &report.recommendations {
-        recommended(out, recommendation)?;
+    let (advice, deeds): (Vec<_>, Vec<_>) =
+        report.recommendations.iter().partition(|one| one.action == Action::Advise);
+    if !deeds.is_empty() {
+        writeln!(out, "to do (`omnimind memory apply` does it)")?;
+        for recommendation in deeds {
+            recommended(out, recommendation)?;
+        }
     }
-    Ok(())
+    self::advice(out, &advice)
 }
 
 fn machine(out: &mut dyn Write, system: &SystemReport, config: &Config) -> io::Result<()> {
@@ -106,20 +110,31 @@ fn services(out: &mut dyn Write, report: &Report, config: &Config) -> io::Result
     match absent.as_slice() {
         [] if report.services.is_empty() => writeln!(out, "no service is configured: see [memory.services]"),
         [] => Ok(()),
-        absent => wrapped(out, 0, &format!("not running here: {}", absent.join(", "))),
+        absent => wrapped(out, 0, &format!("not seen running: {}", absent.join(", "))),
     }
 }
 
 /// One thing to do, with its reason below it.
-pub(super) fn recommended(out: &mut dyn Write, what: &Recommendation) -> io::Result<()> {
-    let whom = if what.service.is_empty() { "the machine" } else { &what.service };
-    let deed = in_words(what.action);
-    if what.bytes > 0 && !matches!(what.action, Action::Advise | Action::Lift) {
-        writeln!(out, "  {}: {deed}, {}", printable(whom), Bytes(what.bytes))?;
+fn recommended(out: &mut dyn Write, what: &Recommendation) -> io::Result<()> {
+    let (service, deed) = (printable(&what.service), in_words(what.action));
+    if what.action == Action::Lift {
+        writeln!(out, "  {service}: {deed}")?;
     } else {
-        writeln!(out, "  {}: {deed}", printable(whom))?;
+        writeln!(out, "  {service}: {deed}, {}", Bytes(what.bytes))?;
     }
     wrapped(out, 4, &what.reason)
+}
+
+/// What is for people to do.
+pub(super) fn advice(out: &mut dyn Write, all: &[&Recommendation]) -> io::Result<()> {
+    if !all.is_empty() {
+        writeln!(out, "advice, which is for you to follow")?;
+    }
+    for one in all {
+        let service = if one.service.is_empty() { String::new() } else { format!("{}: ", one.service) };
+        wrapped(out, 2, &format!("{service}{}", one.reason))?;
+    }
+    Ok(())
 }
 
 pub(super) fn in_words(action: Action) -> &'static str {
@@ -131,6 +146,6 @@ pub(super) fn in_words(action: Action) -> &'static str {
         Action::Reclaim => "reclaim memory of it",
         Action::Limit => "let it grow no further",
         Action::Lift => "take back what was set",
-        Action::Advise => "advice, for you to follow",
+        Action::Advise => "advice",
     }
 }

@@ -16,7 +16,9 @@ const MOST_ROWS: usize = 20;
 
 pub(super) fn run(session: &Session, roots: &Roots) -> Result<(), Failure> {
     let swap = Swap::observe(roots).map_err(failure)?;
-    tell(session.output, &swap.lacks);
+    if swap.total_bytes > 0 {
+        tell(session.output, &swap.lacks);
+    }
     let rows = if session.output.is_verbose() { usize::MAX } else { MOST_ROWS };
     session.output.result(&swap, |out| print(out, &swap, rows))
 }
