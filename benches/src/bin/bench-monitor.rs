@@ -1,10 +1,10 @@
 //! Answers measuring commands, one JSON object per line on stdin and stdout, in turns with the peer: what it takes to look at a
-//! machine and a service.
+//! machine and a service. With `day` it is the process whose memory is measured, and answers once.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use benches::monitor::Machine;
+use benches::monitor::{Machine, day};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -18,6 +18,10 @@ enum Command {
 }
 
 fn main() -> Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("day") {
+        println!("{}", day()?);
+        return Ok(());
+    }
     let mut machine = None;
     benches::serve(|command| match command {
         Command::Start { processes, folder } => {

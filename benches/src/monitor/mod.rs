@@ -1,11 +1,15 @@
 //! What it takes to look at a machine and at a service of many processes: the processes, the look, and a day of looks.
 
+mod day;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use systemd_policy::{Config, History, Observer, Report, Roots, decide};
+
+pub use day::day;
 
 /// The service that has all the processes.
 const SERVICE: &str = "omnimind.service";

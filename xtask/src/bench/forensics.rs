@@ -1,5 +1,5 @@
 //! `bench forensics`: a log of 225 MB, read by the analyzer and by a Python script as people write them, in turns; what they find must
-//! be the same. And the memory that a log of 5 GB takes.
+//! be the same. And the memory that a log of 5 GB takes, and what watching costs a suite of short tests (`suite`).
 //!
 //! What our program, `bench-forensics`, is asked:
 //!
@@ -10,6 +10,8 @@
 //! | `read` | `path` | `seconds` | reads it from the page cache and looks at nothing |
 //!
 //! `bench-forensics stream BYTES` is a process of its own, and says how much memory it took at most.
+
+mod suite;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -42,7 +44,9 @@ const TURNS: [Turn; 5] = [Turn::Plain, Turn::Peer, Turn::ReadOnly, Turn::Gzip, T
 
 pub(super) fn measure(options: Options) -> Result<Report> {
     let (passes, long_log_gb) = if options.quick { (3, 1.0) } else { (9, 5.0) };
-    let program = build(&["benches"])?.remove("bench-forensics").context("cargo built no bench-forensics")?;
+    let mut programs = build(&["benches", "omnimind-cli"])?;
+    let mut program = |name: &str| programs.remove(name).with_context(|| format!("cargo built no {name}"));
+    let (program, omnimind) = (program("bench-forensics")?, program("omnimind")?);
     let mut ours = Worker::start(OURS, &mut Command::new(&program))?;
     let mut peer = Worker::start(PEER, &mut script()?)?;
 
@@ -65,6 +69,8 @@ pub(super) fn measure(options: Options) -> Result<Report> {
     let mut rows = speeds(&answers, bytes);
     eprintln!("streaming a log of {long_log_gb} GB");
     rows.push(memory(&program, long_log_gb)?);
+    eprintln!("running a suite of tests in turns");
+    rows.extend(suite::rows(&omnimind, scratch.path(), passes)?);
     let quick = if options.quick { " --quick" } else { "" };
     let command = format!("cargo xtask bench forensics{quick}");
     Ok(Report { bench: "forensics", page: "forensics", machine: machine(), rows, command })

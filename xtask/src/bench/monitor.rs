@@ -1,5 +1,5 @@
 //! `bench monitor`: what it costs to look at a machine and a service of 300 processes, against the same report with psutil, in turns;
-//! and what the daemon costs while it looks every second.
+//! and what the daemon costs while it looks every second (`daemon`), and keeps of a day.
 //!
 //! What our program, `bench-monitor`, is asked:
 //!
@@ -10,11 +10,18 @@
 //!
 //! `monitor/peer.py` answers `sample` with `pids`, `with_swap` and `looks` in the same way. psutil has a process's swap only by
 //! reading all its mappings, so it is also asked without.
+//!
+//! `bench-monitor day` is a process of its own: it goes through a day of rounds of a machine that is made up, and says how much
+//! memory it took.
 
-use std::process::Command;
+mod daemon;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Options;
 use super::report::{Goal, Report, Row, machine};
@@ -26,6 +33,7 @@ use crate::python;
 const OURS: &str = "systemd-policy";
 const PEER: &str = "psutil";
 const PROCESSES: usize = 300;
+const MIB: f64 = (1 << 20) as f64;
 
 /// What is asked, again and again.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,10 +45,12 @@ enum Turn {
 const TURNS: [Turn; 3] = [Turn::Ours, Turn::Peer { with_swap: true }, Turn::Peer { with_swap: false }];
 
 pub(super) fn measure(options: Options) -> Result<Report> {
-    let (passes, looks) = if options.quick { (3, 20) } else { (9, 100) };
-    let program = build(&["benches"])?.remove("bench-monitor").context("cargo built no bench-monitor")?;
+    let (passes, looks, watched) = if options.quick { (3, 20, 10) } else { (9, 100, 60) };
+    let mut programs = build(&["benches", "omnimind-cli"])?;
+    let mut program = |name: &str| programs.remove(name).with_context(|| format!("cargo built no {name}"));
+    let (program, omnimind) = (program("bench-monitor")?, program("omnimind")?);
     let scratch = tempfile::tempdir()?;
-    let mut ours = Worker::start(OURS, &mut Command::new(program))?;
+    let mut ours = Worker::start(OURS, &mut Command::new(&program))?;
     let mut peer = Worker::start(PEER, &mut script()?)?;
 
     eprintln!("starting {PROCESSES} processes");
@@ -58,7 +68,11 @@ pub(super) fn measure(options: Options) -> Result<Report> {
             Ok(answer)
         }
     })?;
-    let rows = costs(&answers);
+    let mut rows = costs(&answers);
+    eprintln!("watching the daemon for {watched} s");
+    rows.extend(daemon::rows(&omnimind, scratch.path(), PROCESSES, Duration::from_secs(watched))?);
+    eprintln!("going through a day");
+    rows.extend(day(&program)?);
     let quick = if options.quick { " --quick" } else { "" };
     let command = format!("cargo xtask bench monitor{quick}");
     Ok(Report { bench: "monitor", page: "monitor", machine: machine(), rows, command })
@@ -89,6 +103,20 @@ fn costs(answers: &[Series]) -> Vec<Row> {
         Row::ours("how many times as light as psutil", "", all / ours).goal(Goal::AtLeast(10.0)),
         Row::ours("the same where psutil leaves out the swap of processes", "", without_swap / ours),
     ]
+}
+
+/// What a day of rounds leaves in a process.
+fn day(program: &Path) -> Result<[Row; 2]> {
+    let output = Command::new(program).arg("day").stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.context("starting bench-monitor")?;
+    ensure!(output.status.success(), "bench-monitor day failed; its message is above");
+    let answer: Value = serde_json::from_slice(&output.stdout).context("reading its answer")?;
+    let mib = |field: &str| answer[field].as_f64().map_or(f64::NAN, |bytes| bytes / MIB);
+    let growth = mib("after_day_bytes") - mib("after_hour_bytes");
+    Ok([
+        Row::ours("most memory in use over 86,400 rounds", "MiB", mib("peak_bytes")).goal(Goal::AtMost(12.0)),
+        Row::ours("growth of it from round 3,600 to the last", "MiB", growth).goal(Goal::AtMost(0.1)),
+    ])
 }
 
 #[cfg(test)]
