@@ -147,7 +147,7 @@ macro_rules! assert_seen {
         settings.add_filter(r#""(stored_bytes|total_compressed_bytes|object_bytes|kept_bytes|removed_bytes|file_bytes|snapshot_bytes|bytes|bytes_before)": \d+"#, "\"$1\": [bytes]");
         settings.add_filter(r#""(ratio|max_abs_error|rel_l2_error|total_compressed_mb|average_compression|age_seconds|graph_seconds|total_seconds)": [0-9.e-]+"#, "\"$1\": [number]");
         settings.add_filter(r#"(computed with |"kernel": ")[a-z0-9-]+"#, "$1[kernel]");
-        settings.add_filter(r"\d+\.\d s\b", "[age]");
+        settings.add_filter(r"\d+\.\d\d? s\b", "[age]");
         settings.add_filter(r"section \d+ fails", "section [n] fails");
         settings.add_filter(r"\d+(\.\d+)? (B|KiB|MiB|GiB)\b", "[size]");
         settings.add_filter(r"\d+\.\d %", "[share]");
