@@ -12,7 +12,7 @@ use systemd_policy::act::{Hands, InEffect, Limit, SystemdHands};
 use systemd_policy::units::{self, Change, Changed, MONITOR, Plan, Scope, UnitFile};
 use systemd_policy::{Error, Roots};
 
-use super::memory::{expect_systemd, failure};
+use super::memory::{clear, expect_systemd, failure};
 use crate::args::{SystemdVerb, Units};
 use crate::failure::Failure;
 use crate::output::{DIM, GOOD, Paint, WARN, count};
@@ -77,6 +77,7 @@ fn uninstall(session: &Session, args: &Units) -> Result<(), Failure> {
     let plan = plan(session, args)?;
     if args.root.is_none() {
         stop(&mut hands(args.user))?;
+        clear(args.user)?;
     }
     let changes = units::uninstall(&plan).map_err(failure)?;
     let removed: Vec<Changed> =

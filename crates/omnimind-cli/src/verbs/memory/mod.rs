@@ -2,6 +2,7 @@
 
 mod apply;
 mod budget;
+mod clear;
 mod daemon;
 mod forecast;
 mod release;
@@ -22,6 +23,8 @@ use crate::args::MemoryVerb;
 use crate::failure::Failure;
 use crate::output::{Output, printable};
 use crate::session::Session;
+
+pub(super) use clear::clear;
 
 /// Between two looks. One look alone never calls for anything.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(600);

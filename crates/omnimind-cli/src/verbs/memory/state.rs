@@ -74,6 +74,37 @@ impl State {
         fs::rename(new, self.lately())
     }
 
+    /// Whether anything was ever written down.
+    pub(super) fn is_there(&self) -> bool {
+        self.measures.parent().is_some_and(Path::exists)
+    }
+
+    /// Removes all that was written down, with locks and what was half written, and the directory unless others keep something
+    /// there.
+    pub(super) fn remove(&self) -> Result<(), Failure> {
+        let (Some(directory), Some(stem)) = (self.measures.parent(), self.measures.file_stem()) else {
+            return Ok(());
+        };
+        let remove = || -> io::Result<()> {
+            for entry in fs::read_dir(directory)? {
+                let path = entry?.path();
+                let begins = path
+                    .file_name()
+                    .and_then(|name| name.as_encoded_bytes().strip_prefix(stem.as_encoded_bytes()));
+                if begins.is_some_and(|rest| rest.starts_with(b".")) {
+                    fs::remove_file(path)?;
+                }
+            }
+            match fs::remove_dir(directory) {
+                Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(error),
+                _ => Ok(()),
+            }
+        };
+        remove().map_err(|error| {
+            Failure::Refused(format!("{directory:?}: {error}; run it as root, or remove it by hand"))
+        })
+    }
+
     fn lately(&self) -> PathBuf {
         self.measures.with_extension("lately.json")
     }
@@ -190,5 +221,25 @@ mod tests {
         assert_eq!(state.standing(Duration::from_secs(9)).unwrap(), done);
         fs::write(state.lately(), "{").unwrap();
         assert!(state.standing(Duration::from_secs(9)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_removed_leaves_no_trace_but_what_others_keep_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State { measures: dir.path().join("deep/measures.json") };
+        assert!(!state.is_there());
+        for others in [None, Some("release")] {
+            state.make_directory().unwrap();
+            drop(Measures::open(state.path()).unwrap());
+            fs::write(state.path(), "").unwrap();
+            state.remember(&[noted("a.service", Action::Reclaim, 5)]).unwrap();
+            let deep = dir.path().join("deep");
+            if let Some(name) = others {
+                fs::write(deep.join(name), "").unwrap();
+            }
+            state.remove().unwrap();
+            let left = fs::read_dir(deep).map_or(0, Iterator::count);
+            assert_eq!((state.is_there(), left), (others.is_some(), usize::from(others.is_some())));
+        }
     }
 }
