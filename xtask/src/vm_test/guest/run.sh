@@ -12,7 +12,7 @@ say() {
 clean() {
     systemctl stop 'vmtest-*' 'omnimind-*' omnimind.service
     systemctl reset-failed
-    rm -rf /etc/omnimind /var/lib/omnimind* /run/omnimind* /etc/systemd/system/omnimind-*
+    rm -rf /etc/omnimind /var/lib/omnimind* /run/omnimind* /etc/systemd/system/omnimind-* /etc/systemd/system/*.wants/omnimind-*
     rm -rf /run/systemd/system/vmtest-* /run/systemd/system.control/* /etc/systemd/system/vmtest-* /run/vm-test
     systemctl daemon-reload
 } >/dev/null 2>&1
