@@ -6,6 +6,7 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use super::context::{Context, TICK};
+use super::first_worker::FirstWorker;
 use super::follow::{Ended, Follow, SharedCapture, Stop, follow};
 use super::group::tell_listed;
 use super::ledger::{End, How, Ledger, Next};
@@ -13,7 +14,6 @@ use super::options::{Event, Observer};
 use super::pull::{Asking, Pull};
 use super::slots::{Slots, most_at_once};
 use super::socket::Incoming;
-use crate::config::Concurrency;
 use crate::history::History;
 use crate::process::{self, Members};
 use crate::report::Outcome;
@@ -51,6 +51,19 @@ pub(super) enum Message {
     Swept { test: usize, report: Report, left_processes: u64 },
     /// `nextest` ended.
     NextestEnded(Ended),
+}
+
+/// Where other threads tell it.
+pub(super) struct Inbox {
+    pub(super) sender: Sender<Message>,
+    pub(super) receiver: Receiver<Message>,
+}
+
+impl Inbox {
+    pub(super) fn new() -> Self {
+        let (sender, receiver) = channel();
+        Self { sender, receiver }
+    }
 }
 
 /// A test that runs.
@@ -104,69 +117,70 @@ pub(super) struct Dispatcher<'scope, 'env> {
     pub(super) unattributed: u64,
 }
 
-impl<'env> Dispatcher<'_, 'env> {
+impl<'scope, 'env> Dispatcher<'scope, 'env> {
     /// Runs the tests of a suite to their end. Returns why not all of them ran, if that is so.
     pub(super) fn run(
+        scope: &'scope Scope<'scope, 'env>,
         context: &'env Context<'env>,
         suite: &'env Suite,
         ledger: &'env mut Ledger,
         notes: &'env mut Vec<String>,
         outside: Outside<'env>,
+        (inbox, first): (Inbox, Option<FirstWorker>),
     ) -> Option<String> {
-        let (messages, heard) = channel();
+        let Inbox { sender: messages, receiver: heard } = inbox;
         let group = context.group;
         let slots =
             outside.watch.with(|board| Slots::new(group.concurrency, group.gpu_budget_bytes, Some(board)));
         let slots = slots.unwrap_or_else(|| Slots::new(group.concurrency, group.gpu_budget_bytes, None));
-        std::thread::scope(|scope| {
-            let mut dispatcher = Dispatcher {
-                context,
-                suite,
-                ledger,
-                notes,
-                outside,
-                scope,
-                messages,
-                slots,
-                most_at_once: most_at_once(group.concurrency),
-                running: BTreeMap::new(),
-                asking: HashMap::new(),
-                pull: Pull::None,
-                stopped: None,
-                waiting_since: HashMap::new(),
-                room_since: None,
-                late: VecDeque::new(),
-                alone: None,
-                statements_read: Instant::now(),
-                told: Instant::now(),
-                unattributed: 0,
-            };
-            dispatcher.begin();
-            dispatcher.work(&heard);
-            dispatcher.clean_up();
-            dispatcher.stopped.take()
-        })
+        let mut dispatcher = Dispatcher {
+            context,
+            suite,
+            ledger,
+            notes,
+            outside,
+            scope,
+            messages,
+            slots,
+            most_at_once: most_at_once(group.concurrency),
+            running: BTreeMap::new(),
+            asking: HashMap::new(),
+            pull: Pull::None,
+            stopped: None,
+            waiting_since: HashMap::new(),
+            room_since: None,
+            late: VecDeque::new(),
+            alone: None,
+            statements_read: Instant::now(),
+            told: Instant::now(),
+            unattributed: 0,
+        };
+        dispatcher.begin(first);
+        dispatcher.work(&heard);
+        dispatcher.clean_up();
+        dispatcher.stopped.take()
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, first: Option<FirstWorker>) {
         let tests: Vec<usize> = (0..self.ledger.len()).filter(|test| !self.ledger.is_done(*test)).collect();
         let skipped = (0..self.ledger.len())
             .filter(|test| self.ledger.report(*test).outcome == Outcome::Skipped)
             .count();
         tell_listed(self.outside.observer, &self.context.group.name, tests.len(), skipped);
         match self.suite {
-            _ if tests.is_empty() => {}
-            Suite::Pytest(suite) if suite.stops() => {}
-            Suite::Nextest(suite) => self.begin_nextest(suite),
-            Suite::Pytest(_) => {
-                let isolated = self.context.group.concurrency == Concurrency::Isolated;
-                self.begin_pytest(if isolated { Vec::new() } else { tests.clone() });
-                if isolated {
-                    for test in tests {
-                        self.wait(test);
+            Suite::Pytest(suite) => {
+                let tests = if suite.stops() { Vec::new() } else { tests };
+                match first {
+                    Some(first) => self.go_on_with(first, tests),
+                    None if tests.is_empty() => {}
+                    None => {
+                        self.begin_pytest();
+                        tests.into_iter().for_each(|test| self.wait(test));
                     }
                 }
             }
+            _ if tests.is_empty() => {}
+            Suite::Nextest(suite) => self.begin_nextest(suite),
             Suite::Command(_) | Suite::CargoTest(_) => tests.into_iter().for_each(|test| self.wait(test)),
         }
     }

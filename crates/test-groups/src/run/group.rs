@@ -1,12 +1,16 @@
 //! One group: its tests are listed, run, and handed over with all that was seen.
 
+use std::cell::OnceCell;
+use std::thread::Scope;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::context::{Context, Halt};
-use super::dispatcher::{Dispatcher, Outside};
+use super::dispatcher::{Dispatcher, Inbox, Outside};
+use super::first_worker::{self, FirstWorker};
 use super::ledger::Ledger;
 use super::options::{Event, Observer};
 use crate::conclude::GroupRun;
+use crate::config::{Concurrency, Runner};
 use crate::error::{Error, Result};
 use crate::history::History;
 use crate::report::Outcome;
@@ -28,13 +32,19 @@ pub(super) fn run(
     let mut ledger = Ledger::new(group);
     let mut notes = Vec::new();
     let mut error = None;
-    let stopped = match Suite::list(context) {
-        Ok((suite, tests)) => {
-            add(&mut ledger, &suite, tests);
-            let outside = Outside { watch, history, observer, witness, began_unix_ms: unix_ms_of(context) };
-            let stopped = Dispatcher::run(context, &suite, &mut ledger, &mut notes, outside);
-            stopped.or_else(|| not_collected(&suite))
-        }
+    let outside = Outside { watch, history, observer, witness, began_unix_ms: unix_ms_of(context) };
+    let listed = OnceCell::new();
+    let (of_ledger, of_notes) = (&mut ledger, &mut notes);
+    let ran = std::thread::scope(|scope| {
+        let inbox = Inbox::new();
+        let (suite, tests, first) = list(scope, context, &inbox)?;
+        add(of_ledger, &suite, tests);
+        let suite = listed.get_or_init(|| suite);
+        let stopped = Dispatcher::run(scope, context, suite, of_ledger, of_notes, outside, (inbox, first));
+        Ok(stopped.or_else(|| not_collected(suite)))
+    });
+    let stopped = match ran {
+        Ok(stopped) => stopped,
         Err(Halt::Told(reason)) => Some(reason),
         Err(Halt::Broken(broken)) => {
             let reason = broken.to_string();
@@ -60,6 +70,21 @@ pub(super) fn run(
         log: Some(context.log.path().to_owned()),
     };
     Ok((run, error))
+}
+
+/// Finds out which tests there are. The process that pytest collects in goes on as a worker, where there are workers.
+fn list<'scope, 'env>(
+    scope: &'scope Scope<'scope, 'env>,
+    context: &'env Context<'env>,
+    inbox: &Inbox,
+) -> Result<(Suite, Vec<Listed>, Option<FirstWorker>), Halt> {
+    let group = context.group;
+    if group.runner == Runner::Pytest && group.concurrency != Concurrency::Isolated {
+        let (suite, tests, first) = first_worker::list(scope, context, inbox)?;
+        return Ok((Suite::Pytest(suite), tests, Some(first)));
+    }
+    let (suite, tests) = Suite::list(context)?;
+    Ok((suite, tests, None))
 }
 
 /// When the group began, in milliseconds since 1970.

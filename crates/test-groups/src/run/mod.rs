@@ -5,6 +5,7 @@ mod at_gate;
 mod capture;
 mod context;
 mod dispatcher;
+mod first_worker;
 mod follow;
 mod group;
 mod ledger;

@@ -3,13 +3,18 @@
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
+use std::sync::mpsc::Sender;
+use std::thread::Scope;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::context::Context;
 use super::dispatcher::{Dispatcher, Message, Place, Running};
+use super::first_worker::FirstWorker;
 use super::follow::{Ended, Follow, SharedCapture, Stop, follow};
 use super::ledger::{End, How};
+use super::slots::most_at_once;
 use super::socket::{Peer, Socket};
 use super::workers::Workers;
 use crate::gate::Answer;
@@ -57,10 +62,45 @@ pub(super) struct Pytest {
 }
 
 #[derive(Debug)]
-struct LiveWorker {
-    stop: Stop,
+pub(super) struct LiveWorker {
+    pub(super) stop: Stop,
     pid: u32,
-    capture: SharedCapture,
+    pub(super) capture: SharedCapture,
+}
+
+impl LiveWorker {
+    /// Starts it and follows it; `messages` hears how it ended.
+    pub(super) fn start<'scope, 'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        context: &'env Context<'env>,
+        messages: &Sender<Message>,
+        socket: &Socket,
+        worker: u32,
+    ) -> std::io::Result<Self> {
+        let mut command = pytest::worker(context);
+        pytest::set_up(context, &mut command, socket, pytest::Role::Worker(worker));
+        if most_at_once(context.group.concurrency) > 1 {
+            command.env("OMNIMIND_TEST_SHARES_CARD", "1");
+        }
+        let mark = context.mark(format_args!("worker-{worker}"));
+        let started = process::start(command, &mark)?;
+        let live = Self { stop: Stop::default(), pid: started.child.id(), capture: SharedCapture::default() };
+        let how = Follow {
+            name: format!("worker {worker}"),
+            mark,
+            stop: live.stop.clone(),
+            log: context.log,
+            capture: SharedCapture::clone(&live.capture),
+            forensics: None,
+        };
+        let messages = messages.clone();
+        scope.spawn(move || {
+            let ended = follow(started, &how);
+            // Nobody listens only once the group is over.
+            let _ = messages.send(Message::Worker { worker, ended });
+        });
+        Ok(live)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -141,13 +181,28 @@ impl Dispatcher<'_, '_> {
         Socket::listen(self.context.private, heard).ok()
     }
 
-    pub(super) fn begin_pytest(&mut self, tests: Vec<usize>) {
+    /// Goes on with the worker that listed the tests; each of these is given to it, or to another.
+    pub(super) fn go_on_with(&mut self, first: FirstWorker, tests: Vec<usize>) {
+        let FirstWorker { socket, live, peer } = first;
+        let mut workers = Workers::new(tests);
+        let number = workers.begin();
+        self.pull = Pull::Pytest(Box::new(Pytest {
+            socket,
+            workers,
+            live: HashMap::from([(number, live)]),
+            peers: peer.map(|peer| (peer, Other::Worker(number))).into_iter().collect(),
+            finished: HashMap::new(),
+        }));
+    }
+
+    /// Each test is run in a process of its own, which speaks with us.
+    pub(super) fn begin_pytest(&mut self) {
         let Some(socket) = self.listen() else {
             return self.stop(format!("no socket can be made in {}", self.context.private.display()));
         };
         self.pull = Pull::Pytest(Box::new(Pytest {
             socket,
-            workers: Workers::new(tests),
+            workers: Workers::default(),
             live: HashMap::new(),
             peers: HashMap::new(),
             finished: HashMap::new(),
@@ -165,32 +220,11 @@ impl Dispatcher<'_, '_> {
     }
 
     fn start_worker(&mut self) -> std::io::Result<()> {
-        let (context, shares_card) = (self.context, self.most_at_once > 1);
+        let (scope, context, messages) = (self.scope, self.context, self.messages.clone());
         let Some(pytest) = self.pull.pytest() else { return Ok(()) };
         let worker = pytest.workers.begin();
-        let mut command = pytest::worker(context);
-        pytest::set_up(context, &mut command, &pytest.socket, pytest::Role::Worker(worker));
-        if shares_card {
-            command.env("OMNIMIND_TEST_SHARES_CARD", "1");
-        }
-        let mark = context.mark(format_args!("worker-{worker}"));
-        let started = process::start(command, &mark)?;
-        let live =
-            LiveWorker { stop: Stop::default(), pid: started.child.id(), capture: SharedCapture::default() };
-        let how = Follow {
-            name: format!("worker {worker}"),
-            mark,
-            stop: live.stop.clone(),
-            log: context.log,
-            capture: SharedCapture::clone(&live.capture),
-            forensics: None,
-        };
+        let live = LiveWorker::start(scope, context, &messages, &pytest.socket, worker)?;
         pytest.live.insert(worker, live);
-        let messages = self.messages.clone();
-        self.scope.spawn(move || {
-            let ended = follow(started, &how);
-            let _ = messages.send(Message::Worker { worker, ended });
-        });
         Ok(())
     }
 

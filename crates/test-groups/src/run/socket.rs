@@ -77,7 +77,8 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
-            // It ends at its next look.
+            // Somebody who calls wakes it; else it ends at its next look.
+            let _ = UnixStream::connect(&self.path);
             let _ = thread.join();
         }
         for (_, stream) in self.open.lock().unwrap_or_else(PoisonError::into_inner).iter() {

@@ -93,7 +93,8 @@ pub(super) fn check(context: &Context<'_>) -> Result<(), Halt> {
         next_step: next_step.to_owned(),
     };
     let mut words = python.clone();
-    words.extend(["-c", "import pytest; print(pytest.__version__)"].map(str::to_owned));
+    // Importing all of it takes ten times as long.
+    words.extend(["-c", "from _pytest import __version__; print(__version__)"].map(str::to_owned));
     let install = "`pip install pytest`, or set `program` of the group to a Python that has it";
     let (errand, output) = match context.errand_output(&words, |_| {}, MOST_BYTES) {
         Ok(ran) => ran,
@@ -114,13 +115,13 @@ pub(super) fn check(context: &Context<'_>) -> Result<(), Halt> {
     Ok(())
 }
 
-/// Collects. Tests that cannot be collected are no reason to fail here.
+/// Collects in a process that does nothing else. Tests that cannot be collected are no reason to fail here.
 pub(super) fn list(context: &Context<'_>) -> Result<(Suite, Vec<Listed>), Halt> {
     let (said, heard) = channel();
+    write_plugin(context)?;
     let directory = context.private.join("list");
     let file = |source| Error::File { path: directory.clone(), source };
     fs::create_dir_all(&directory).map_err(file)?;
-    fs::write(context.private.join(format!("{MODULE}.py")), PLUGIN).map_err(file)?;
     let socket = Socket::listen(&directory, move |incoming| {
         let Incoming::Line(peer, line) = incoming else { return };
         let complete = line["event"] == "all_collected";
@@ -146,13 +147,24 @@ pub(super) fn list(context: &Context<'_>) -> Result<(Suite, Vec<Listed>), Halt> 
         let words = crate::run::last_words(&said).unwrap_or_default();
         return Err(context.failed(&format!("pytest, while it collected\n{words}\n"), &errand).into());
     }
-    let tests = suite.ids.iter().map(|id| Listed { id: id.clone(), skipped: false }).collect();
+    let tests = suite.listed();
     Ok((suite, tests))
 }
 
+/// Where every pytest of the group finds it.
+pub(crate) fn write_plugin(context: &Context<'_>) -> Result<()> {
+    let path = context.private.join(format!("{MODULE}.py"));
+    fs::write(&path, PLUGIN).map_err(|source| Error::File { path, source })
+}
+
 impl Suite {
+    /// What was collected, in its order.
+    pub(crate) fn listed(&self) -> Vec<Listed> {
+        self.ids.iter().map(|id| Listed { id: id.clone(), skipped: false }).collect()
+    }
+
     /// Returns whether that was all.
-    fn heard(&mut self, line: &Value) -> bool {
+    pub(crate) fn heard(&mut self, line: &Value) -> bool {
         let text = |name: &str| line[name].as_str().map(str::to_owned);
         match line["event"].as_str() {
             Some("collected") => {
