@@ -29,6 +29,15 @@ pub(crate) fn build(packages: &[&str]) -> Result<HashMap<String, PathBuf>> {
     built(&mut command).with_context(|| format!("building {}", packages.join(" and ")))
 }
 
+/// Builds only these programs of some packages for release, and says where each is.
+pub(crate) fn build_only(packages: &[&str], programs: &[&str]) -> Result<HashMap<String, PathBuf>> {
+    let mut command = cargo();
+    command.args(["build", "--release"]);
+    command.args(packages.iter().flat_map(|package| ["--package", package]));
+    command.args(programs.iter().flat_map(|program| ["--bin", program]));
+    built(&mut command).with_context(|| format!("building {}", programs.join(" and ")))
+}
+
 /// Builds one program as `cargo test --workspace` does, with whose features nothing is built twice, and says where it is.
 pub(crate) fn build_as_tested(program: &str) -> Result<PathBuf> {
     let mut programs = built(cargo().args(["build", "--workspace", "--bin", program]))?;

@@ -23,7 +23,7 @@ use super::Options;
 use super::report::{Goal, Report, Row, machine};
 use super::series::{Series, in_turns};
 use super::worker::Worker;
-use crate::cargo::{build, root};
+use crate::cargo::{build_only, root};
 use crate::python;
 
 const OURS: &str = "oom-forensics";
@@ -44,7 +44,7 @@ const TURNS: [Turn; 5] = [Turn::Plain, Turn::Peer, Turn::ReadOnly, Turn::Gzip, T
 
 pub(super) fn measure(options: Options) -> Result<Report> {
     let (passes, long_log_gb) = if options.quick { (3, 1.0) } else { (9, 5.0) };
-    let mut programs = build(&["benches", "omnimind-cli"])?;
+    let mut programs = build_only(&["benches", "omnimind-cli"], &["bench-forensics", "omnimind"])?;
     let mut program = |name: &str| programs.remove(name).with_context(|| format!("cargo built no {name}"));
     let (program, omnimind) = (program("bench-forensics")?, program("omnimind")?);
     let mut ours = Worker::start(OURS, &mut Command::new(&program))?;

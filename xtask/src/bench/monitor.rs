@@ -27,7 +27,7 @@ use super::Options;
 use super::report::{Goal, Report, Row, machine};
 use super::series::{Series, in_turns};
 use super::worker::Worker;
-use crate::cargo::{build, root};
+use crate::cargo::{build_only, root};
 use crate::python;
 
 const OURS: &str = "systemd-policy";
@@ -46,7 +46,7 @@ const TURNS: [Turn; 3] = [Turn::Ours, Turn::Peer { with_swap: true }, Turn::Peer
 
 pub(super) fn measure(options: Options) -> Result<Report> {
     let (passes, looks, watched) = if options.quick { (3, 20, 10) } else { (9, 100, 60) };
-    let mut programs = build(&["benches", "omnimind-cli"])?;
+    let mut programs = build_only(&["benches", "omnimind-cli"], &["bench-monitor", "omnimind"])?;
     let mut program = |name: &str| programs.remove(name).with_context(|| format!("cargo built no {name}"));
     let (program, omnimind) = (program("bench-monitor")?, program("omnimind")?);
     let scratch = tempfile::tempdir()?;
