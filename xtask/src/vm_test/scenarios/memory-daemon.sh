@@ -47,4 +47,7 @@ expect_within 180 "systemd starts it again when it hangs" is_restarted
 expect_number "restarts" "$(property $unit NRestarts)" -ge 1
 rm -r /run/systemd/system/$unit.d
 expect "removing works" $omnimind systemd uninstall
+# Set by a daemon that was killed, and written down.
+expect_same "MemorySwapMax of the critical service, taken back" "$(property vmtest-critical.service MemorySwapMax)" infinity
+expect_failure "nothing is left in /run" test -e /run/omnimind
 expect "the critical service lives" is_active critical
