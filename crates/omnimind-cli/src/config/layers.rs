@@ -157,7 +157,7 @@ impl Layers {
                     settings.extend(table.into_iter().map(|(name, value)| {
                         let key = format!("{key}.{}", quoted(&name));
                         Setting { key, value, origin: origin.clone() }
-                    }))
+                    }));
                 }
                 value => settings.push(Setting { key, value, origin }),
             }
@@ -267,7 +267,7 @@ fn flatten(prefix: &str, table: Table, found: &mut impl FnMut(String, Value)) {
         let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value {
             Value::Table(inner) if !inner.is_empty() && !WHOLE.contains(&key.as_str()) => {
-                flatten(&key, inner, found)
+                flatten(&key, inner, found);
             }
             value => found(key, value),
         }

@@ -47,10 +47,10 @@ fn install(session: &Session, args: &Units, now: bool) -> Result<(), Failure> {
         expect_readable(session, args)?;
     }
     let changes = units::install(&plan).map_err(failure)?;
-    let changed = changes.iter().filter(|changed| changed.change != Change::Unchanged).count();
+    let is_any = changes.iter().any(|one| one.change != Change::Unchanged);
     if args.root.is_none() {
         let mut hands = hands(args.user);
-        if changed > 0 {
+        if is_any {
             hands.reload().map_err(failure)?;
         }
         if now {

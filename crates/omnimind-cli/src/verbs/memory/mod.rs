@@ -42,7 +42,6 @@ pub(super) fn run(session: &Session, verb: &MemoryVerb) -> Result<(), Failure> {
 }
 
 /// With the exit code that says what kind of failure it is.
-#[expect(clippy::needless_pass_by_value, reason = "so that it is what `map_err` takes")]
 pub(super) fn failure(error: Error) -> Failure {
     match error {
         Error::Refused { .. } => Failure::Refused(error.to_string()),
