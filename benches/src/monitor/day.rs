@@ -27,7 +27,7 @@ const BLIND_EVERY: u64 = 997;
 const REFUSED_EVERY: u64 = 13;
 const UNITS: [(&str, Priority, f64); 3] = [
     ("omnimind.service", Priority::Critical, 0.5),
-    ("omnimind-index.service", Priority::Normal, 0.0),
+    ("omnimind-index.service", Priority::High, 0.0),
     ("omnimind-batch.service", Priority::Low, 0.0),
 ];
 
