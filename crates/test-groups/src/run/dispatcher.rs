@@ -175,7 +175,9 @@ impl<'scope, 'env> Dispatcher<'scope, 'env> {
                     None if tests.is_empty() => {}
                     None => {
                         self.begin_pytest();
-                        tests.into_iter().for_each(|test| self.wait(test));
+                        for test in tests {
+                            self.wait(test);
+                        }
                     }
                 }
             }
@@ -338,7 +340,7 @@ impl<'scope, 'env> Dispatcher<'scope, 'env> {
         };
         let (how, message) = running.judged(how, message, self.context);
         drop(capture);
-        let in_report = || said.as_ref().and_then(|said| said.out_of_memory(self.context));
+        let in_report = || said.as_ref().and_then(|said| said.out_of_memory(&[], self.context));
         let end = End {
             how,
             message,

@@ -317,8 +317,7 @@ impl Dispatcher<'_, '_> {
         let Some(running) = self.running.remove(&test) else { return };
         pytest.workers.ended(worker, test);
         let printed = running.capture.lock().unwrap_or_else(PoisonError::into_inner).bytes();
-        let in_output = || self.context.forensics.out_of_memory(&mut printed.as_slice());
-        let out_of_memory = said.out_of_memory(self.context).or_else(in_output);
+        let out_of_memory = said.out_of_memory(&printed, self.context);
         let (how, message) = running.judged(said.how(), said.message(), self.context);
         self.finish(test, End { how, message, out_of_memory, left_processes: 0, vram: None });
     }

@@ -17,6 +17,8 @@ const PLUGIN: &str = include_str!("../pytest_plugin.py");
 const MODULE: &str = "omnimind_test_groups";
 /// Tests that cannot be listed in this many bytes of anything else are not.
 const MOST_BYTES: u64 = 1 << 20;
+/// Nothing shorter says that memory ran out.
+const LEAST_WORDS_BYTES: usize = 8;
 /// The first version with the hooks that the plugin takes.
 const LEAST_VERSION: u32 = 7;
 
@@ -61,10 +63,14 @@ struct TorchMemory {
 }
 
 impl Finished {
-    /// Whether it, or what it printed, says that a device ran out of memory.
-    pub(crate) fn out_of_memory(&self, context: &Context<'_>) -> Option<OutOfMemory> {
-        let texts = [&self.error, &self.output].map(|text| format!("{text}\n"));
-        context.forensics.out_of_memory(&mut texts.concat().as_bytes())
+    /// Whether it, what pytest kept of its output, or what was `printed` past that says that a device ran out of memory.
+    pub(crate) fn out_of_memory(&self, printed: &[u8], context: &Context<'_>) -> Option<OutOfMemory> {
+        let texts = [self.error.as_bytes(), self.output.as_bytes(), printed].join(&b'\n');
+        // Of most tests all that is printed is a dot, and looking costs more than they take.
+        if texts.trim_ascii().len() < LEAST_WORDS_BYTES {
+            return None;
+        }
+        context.forensics.out_of_memory(&mut texts.as_slice())
     }
 
     /// What it says of itself in the report.
