@@ -31,6 +31,10 @@ for pause in 0.3 0.7 1.1 1.6 2.0; do
     systemctl reset-failed vmtest-low.service
 done
 expect "it survives services that die" same_process
+was_at_work() {
+    journalctl --no-pager --unit=$unit --grep='vmtest-low.service: (reclaim|set)'
+}
+expect "it was at work with them meanwhile" was_at_work
 expect_within 30 "the critical service is kept out of swap" is_kept_out_of_swap
 
 expect "the system bus restarts" systemctl restart dbus.service
