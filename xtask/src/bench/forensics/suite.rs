@@ -57,17 +57,21 @@ impl Suite {
         let tests = self.folder.join("tests");
         fs::create_dir_all(&tests)?;
         for file in 0..FILES {
-            let mut text = "import hashlib\n\n".to_owned();
-            for test in 0..TESTS_OF_A_FILE {
-                text += &format!(
+            let function = |test| {
+                format!(
                     "\ndef test_{test}():\n    assert len(hashlib.pbkdf2_hmac('sha256', b'', b'{test}', {rounds})) == 32\n\n"
-                );
-            }
+                )
+            };
+            let text: String = ["import hashlib\n\n".to_owned()]
+                .into_iter()
+                .chain((0..TESTS_OF_A_FILE).map(function))
+                .collect();
             fs::write(tests.join(format!("test_{file:02}.py")), text)?;
         }
         let group = format!(
-            "[[group]]\nname = \"suite\"\nrunner = \"pytest\"\nprogram = [{:?}]\npaths = [\"tests\"]\nconcurrency = \"sequential\"\n",
-            self.python
+            "[[group]]\nname = \"suite\"\nrunner = \"pytest\"\nprogram = [{}]\npaths = [\"tests\"]\nconcurrency = \"sequential\"\n",
+            // Quoted as TOML does, too.
+            serde_json::to_string(&self.python)?
         );
         fs::write(self.folder.join("test-groups.toml"), group)?;
         Ok(())
