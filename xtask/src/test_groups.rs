@@ -11,7 +11,7 @@ use lexopt::Parser;
 use crate::cargo::{build_as_tested, root};
 
 /// Runs `omnimind test-groups` on the groups in `test-groups.toml`, with whatever arguments there are; with none, on all of them, and
-/// leaves a report in HTML and one in JUnit XML. Where there is no GPU, on a simulated one. True if all passed.
+/// leaves a report in HTML and one in `JUnit` XML. Where there is no GPU, on a simulated one. True if all passed.
 pub(crate) fn run(mut args: Parser) -> Result<bool> {
     let mut given: Vec<OsString> = args.raw_args()?.collect();
     if given.is_empty() {
