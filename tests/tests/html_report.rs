@@ -63,14 +63,14 @@ impl Browser {
     /// `None` where there is none, which is said.
     fn found() -> Option<Self> {
         let names = ["chromium", "chromium-browser", "google-chrome"];
-        let named = env::var_os("CHROMIUM").filter(|name| !name.is_empty()).map(PathBuf::from);
+        let asked_for = env::var_os("CHROMIUM").filter(|path| !path.is_empty()).map(PathBuf::from);
         let path = env::var_os("PATH").unwrap_or_default();
         let on_path = || {
             let dirs: Vec<PathBuf> = env::split_paths(&path).collect();
             let places = names.iter().flat_map(|name| dirs.iter().map(move |dir| dir.join(name)));
             places.into_iter().find(|place| place.is_file())
         };
-        let found = named.or_else(on_path);
+        let found = asked_for.or_else(on_path);
         if found.is_none() {
             eprintln!("no Chromium: skipped");
         }
@@ -298,10 +298,8 @@ fn what_a_log_says_never_runs_even_without_the_policy() {
     let Some(browser) = Browser::found() else { return };
     let out_of_memory = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 8.00 GiB. GPU 0 has a total capacity of \
                          3.81 GiB of which 3.50 GiB is free. <script>document.title='owned'</script>";
-    let mut log = String::new();
-    for at in 0..9 {
-        log += &format!("{EVIL}{at} FAILED\nE   {out_of_memory}\nFAILED {EVIL}{at} - {out_of_memory}\n");
-    }
+    let said = |at| format!("{EVIL}{at} FAILED\nE   {out_of_memory}\nFAILED {EVIL}{at} - {out_of_memory}\n");
+    let log: String = (0..9).map(said).collect();
     let page = page_of(&browser, "evil", log.as_bytes());
     let html = fs::read_to_string(&page).unwrap();
     assert!(html.contains("&lt;script&gt;document.title"), "{html}");

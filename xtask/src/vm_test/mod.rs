@@ -65,7 +65,8 @@ pub(crate) fn run(mut args: Parser) -> Result<bool> {
         Some(binary) => binary.clone(),
         None => build(&["omnimind-cli"])?.remove("omnimind").context("cargo built no omnimind")?,
     };
-    let image = image::cached_or_made()?;
+    // `.ci/run` knows these words: who cannot make one goes without.
+    let image = image::cached_or_made().context("the machine cannot be made")?;
 
     let mut folder = tempfile::Builder::new().prefix("omnimind-vm-").tempdir()?;
     folder.disable_cleanup(true);
