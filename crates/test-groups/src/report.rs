@@ -63,7 +63,7 @@ pub struct GroupReport {
     pub sum_of_peaks_bytes: Option<u64>,
     /// The most that one test needed: what it would need one by one.
     pub largest_peak_bytes: Option<u64>,
-    /// Tests of the group that held memory of the card in the same sample, at most.
+    /// Processes of the group's tests that held memory of the card in the same sample, at most.
     pub peak_gpu_processes: u64,
     /// The id of the first test that failed.
     pub first_failure: Option<String>,

@@ -159,15 +159,15 @@ impl Board {
     fn held(&mut self, look: &Look) -> Option<HashMap<Whose, u64>> {
         let roots = self.roots();
         let mut held: HashMap<Whose, u64> = HashMap::new();
-        let mut told = true;
+        let (mut told, mut holding) = (true, 0);
         for holder in look.holders.iter().flatten() {
             let of = whose(holder.pid, &roots, &self.run, &self.group);
             told &= of == Whose::Other || holder.used_bytes.is_some();
+            holding += u64::from(matches!(of, Whose::Test(_)));
             let bytes = held.entry(of).or_default();
             *bytes = bytes.saturating_add(holder.used_bytes.unwrap_or(0));
         }
-        let holding = held.keys().filter(|of| matches!(of, Whose::Test(_))).count();
-        self.most_holding = self.most_holding.max(holding as u64);
+        self.most_holding = self.most_holding.max(holding);
         self.hidden_amounts |= !told;
         told.then_some(held)
     }
@@ -206,7 +206,7 @@ impl Board {
         self.running.iter().filter_map(|(test, running)| Some((running.process?, *test))).collect()
     }
 
-    /// Tests that held memory in the same look, at most.
+    /// Processes of tests that held memory in the same look, at most.
     pub(crate) fn most_holding(&self) -> u64 {
         self.most_holding
     }
