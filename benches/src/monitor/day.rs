@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use systemd_policy::act::{Hands, InEffect, Limit, Model, Moved, model::Fault};
+use systemd_policy::act::{Hands, InEffect, Limit, Memory, Model, Moved, model::Fault};
 use systemd_policy::config::{Priority, ServicePolicy};
 use systemd_policy::monitor::{Monitor, Source};
-use systemd_policy::observe::{Pressure, Service, System};
+use systemd_policy::observe::{Pressure, Service, System, Vram};
 use systemd_policy::{Config, Error, Snapshot};
 
 const HOUR: u64 = 3_600;
@@ -107,7 +107,8 @@ impl Source for Machine {
         let pids = (1_000..).step_by(PROCESSES as usize);
         let services: BTreeMap<_, _> =
             config.services.keys().zip(pids).map(|(unit, pid)| (unit.clone(), service(unit, pid))).collect();
-        Ok(Snapshot { at: Duration::from_secs(self.round), system, services, lacks: Vec::new() })
+        let vram = Some(Vram { used_bytes: 80 * GIB * percent / 100, total_bytes: 80 * GIB });
+        Ok(Snapshot { at: Duration::from_secs(self.round), system, vram, services, lacks: Vec::new() })
     }
 }
 
@@ -158,9 +159,10 @@ impl Hands for Forgetful {
         &mut self,
         unit: &str,
         socket: &Path,
+        memory: Memory,
         bytes: u64,
         reason: &str,
     ) -> systemd_policy::Result<Moved> {
-        self.model().ask_to_release(unit, socket, bytes, reason)
+        self.model().ask_to_release(unit, socket, memory, bytes, reason)
     }
 }

@@ -62,7 +62,7 @@ impl Machine {
         for _ in 0..looks {
             let seen = observer.observe(&config)?;
             let recommendations = decide(&seen, &history, &[], &config);
-            history.record(&seen, None);
+            history.record(&seen);
             let report = Report::of(&seen, &recommendations, &config);
             ensure!(
                 seen.services.get(SERVICE).is_some_and(|service| service.pids.len() == self.sleepers.len()),

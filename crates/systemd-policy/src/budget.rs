@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::history::{Vram, share};
-use crate::observe::Snapshot;
+use crate::history::share;
+use crate::observe::{Snapshot, Vram};
 use crate::{Error, Result};
 
 /// The keys, as they are written in `omnimind_parameters.json` and in `[memory.budget]`.

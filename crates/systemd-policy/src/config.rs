@@ -23,6 +23,8 @@ pub struct Config {
     pub ram_high: f64,
     /// The share of swap in use from which on it is high: 0.50.
     pub swap_high: f64,
+    /// The share of the card's memory in use from which on it is high: 0.85.
+    pub vram_high: f64,
     /// The share of the last ten seconds in which some task waited for memory (PSI `some avg10`) from which on pressure is
     /// high, in percent: 10.
     pub pressure_high_percent: f64,
@@ -128,6 +130,7 @@ impl Default for Config {
             ram_critical: 0.90,
             ram_high: 0.80,
             swap_high: 0.50,
+            vram_high: 0.85,
             pressure_high_percent: 10.0,
             interval_s: 30,
             forecast_s: 300,
@@ -164,6 +167,7 @@ impl Config {
         within("memory.ram_critical", self.ram_critical, 1.0)?;
         within("memory.ram_high", self.ram_high, 1.0)?;
         within("memory.swap_high", self.swap_high, 1.0)?;
+        within("memory.vram_high", self.vram_high, 1.0)?;
         within("memory.pressure_high_percent", self.pressure_high_percent, 100.0)?;
         if self.ram_high >= self.ram_critical {
             let reason = format!(
@@ -197,6 +201,7 @@ impl Config {
             }
             policy.limits_in_order(&key)?;
         }
+        self.alerts.check()?;
         let in_table = |error| match error {
             Error::Config { key, reason } => Error::Config { key: format!("memory.budget.{key}"), reason },
             other => other,

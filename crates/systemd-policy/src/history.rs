@@ -5,19 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::observe::Snapshot;
+use crate::observe::{Snapshot, Vram};
 
 /// How many looks a history keeps unless told otherwise: two hours at 30 s.
 const USUAL_CAPACITY: usize = 240;
-
-/// Memory of a graphics card, from whoever can read it: this crate cannot.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Vram {
-    /// In use, in bytes.
-    pub used_bytes: u64,
-    /// What there is, in bytes.
-    pub total_bytes: u64,
-}
 
 /// What is kept of one look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -39,9 +30,9 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// From a look, with the card's memory if it is known.
+    /// From a look.
     #[must_use]
-    pub fn of(seen: &Snapshot, vram: Option<Vram>) -> Self {
+    pub fn of(seen: &Snapshot) -> Self {
         Self {
             at: seen.at,
             ram_used_bytes: seen.system.ram_used_bytes(),
@@ -49,7 +40,7 @@ impl Sample {
             swap_used_bytes: seen.system.swap_used_bytes(),
             swap_total_bytes: seen.system.swap_total_bytes,
             pressure_some_avg10: seen.system.pressure.map(|pressure| pressure.some_avg10),
-            vram,
+            vram: seen.vram,
         }
     }
 
@@ -63,6 +54,12 @@ impl Sample {
     #[must_use]
     pub fn swap_share(&self) -> f64 {
         share(self.swap_used_bytes, self.swap_total_bytes)
+    }
+
+    /// VRAM in use, 0 to 1; 0 where there is none, or none is known.
+    #[must_use]
+    pub fn vram_share(&self) -> f64 {
+        self.vram.map_or(0.0, |vram| vram.share())
     }
 }
 
@@ -103,9 +100,9 @@ impl History {
         self.samples.push_back(sample);
     }
 
-    /// Adds what was seen, with the card's memory if it is known.
-    pub fn record(&mut self, seen: &Snapshot, vram: Option<Vram>) {
-        self.push(Sample::of(seen, vram));
+    /// Adds what was seen.
+    pub fn record(&mut self, seen: &Snapshot) {
+        self.push(Sample::of(seen));
     }
 
     /// All, the oldest first.

@@ -19,6 +19,8 @@
 pub mod act;
 pub mod alerts;
 pub mod budget;
+#[cfg(all(target_os = "linux", feature = "dbus"))]
+mod bus;
 pub mod config;
 pub mod decide;
 mod error;

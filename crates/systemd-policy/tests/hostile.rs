@@ -87,7 +87,7 @@ proptest! {
         let _ = Swap::observe(&roots);
         if let Ok(seen) = observe(&roots, &config) {
             let mut history = History::default();
-            history.record(&seen, None);
+            history.record(&seen);
             let _ = Forecast::of(history.samples());
             let report = Report::of(&seen, &decide(&seen, &history, &[], &config), &config);
             prop_assert!(report.system.ram_used_bytes <= report.system.ram_total_bytes);

@@ -99,6 +99,9 @@ pub(crate) struct Release {
     /// How much, in MiB
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     pub(crate) mib: u64,
+    /// Of the card's memory instead of RAM
+    #[arg(long)]
+    pub(crate) vram: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::hands::{Amount, Hands, InEffect, Limit, Moved};
+use super::hands::{Amount, Hands, InEffect, Limit, Memory, Moved};
 use super::measures::{Measure, Measures};
 use crate::config::Config;
 use crate::decide::{Action, Recommendation};
@@ -35,8 +35,8 @@ pub enum Deed {
     BringBack,
     /// Memory is reclaimed.
     Reclaim,
-    /// The service is asked at this socket.
-    AskToRelease(PathBuf),
+    /// The service is asked at this socket to release this memory.
+    AskToRelease(PathBuf, Memory),
     /// Nothing: it is for people, or there is nothing to lift.
     Nothing,
 }
@@ -52,7 +52,9 @@ impl fmt::Display for Step {
             Deed::Lift(limit, to) => write!(f, "set {} as it was before", limit.line(*to))?,
             Deed::BringBack => write!(f, "bring up to {bytes} bytes back from swap")?,
             Deed::Reclaim => write!(f, "reclaim {bytes} bytes")?,
-            Deed::AskToRelease(socket) => write!(f, "ask at {} to release {bytes} bytes", socket.display())?,
+            Deed::AskToRelease(socket, memory) => {
+                write!(f, "ask at {} to release {bytes} bytes of {memory}", socket.display())?;
+            }
             Deed::Nothing if self.recommendation.action == Action::Lift => {
                 f.write_str("nothing to take back")?;
             }
@@ -176,10 +178,11 @@ fn deeds(
         Action::Limit => Deed::Set(Limit::MemoryHigh, Some(*bytes)),
         Action::BringBack => Deed::BringBack,
         Action::Reclaim => Deed::Reclaim,
-        Action::AskToRelease => {
+        Action::AskToRelease | Action::AskToReleaseVram => {
+            let memory = if *action == Action::AskToRelease { Memory::Ram } else { Memory::Vram };
             let next = || format!("add release_socket to [memory.services.\"{service}\"]");
             let socket = policy.release_socket.clone();
-            Deed::AskToRelease(socket.ok_or_else(|| refused("has no release socket", next()))?)
+            Deed::AskToRelease(socket.ok_or_else(|| refused("has no release socket", next()))?, memory)
         }
         Action::Lift | Action::Advise => Deed::Nothing,
     }])
@@ -266,7 +269,15 @@ impl Work<'_> {
             Deed::Nothing => return Ok(done(step, (None, None), false, "")),
             Deed::BringBack => self.hands.bring_back(unit, *bytes)?,
             Deed::Reclaim => self.hands.reclaim(unit, *bytes)?,
-            Deed::AskToRelease(socket) => self.hands.ask_to_release(unit, socket, *bytes, reason)?,
+            Deed::AskToRelease(socket, memory) => {
+                match self.hands.ask_to_release(unit, socket, *memory, *bytes, reason) {
+                    // Nobody is bound to answer: it counts as asked, and what else is to be done goes on.
+                    Err(error @ Error::Refused { .. }) => {
+                        return Ok(done(step, (None, None), false, &format!("it did not answer: {error}")));
+                    }
+                    answered => answered?,
+                }
+            }
         };
         let Moved { before_bytes, after_bytes } = moved;
         let note = if moved.bytes() == 0 { "nothing became less" } else { "" };

@@ -7,6 +7,8 @@
 //! Locks that other code of the process makes with `mlock` on the same pages go with the last region. A child of `fork` has none.
 
 mod counts;
+#[expect(unsafe_code, reason = "system calls, each in a function of its own")]
+mod locks;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,8 +17,8 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::syscalls::{mlock, mlock_on_fault, munlock};
 use counts::Counts;
+use locks::{mlock, mlock_on_fault, munlock};
 
 /// How many regions hold each page, in the whole process.
 static HELD: Mutex<Counts> = Mutex::new(Counts::new());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,29 @@ impl fmt::Display for Amount {
     }
 }
 
+/// How long a process may take to release memory.
+pub const RELEASE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Which memory a process is asked to release.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Memory {
+    /// RAM.
+    #[default]
+    Ram,
+    /// That of a graphics card.
+    Vram,
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ram => "RAM",
+            Self::Vram => "VRAM",
+        })
+    }
+}
+
 /// What the kernel says of a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InEffect {
@@ -119,6 +143,14 @@ pub trait Hands {
     /// Reclaims so much of the unit's memory: the kernel writes it out where there is swap, or to its files.
     fn reclaim(&mut self, unit: &str, bytes: u64) -> Result<Moved>;
 
-    /// Asks the unit, at its socket, to release so much.
-    fn ask_to_release(&mut self, unit: &str, socket: &Path, bytes: u64, reason: &str) -> Result<Moved>;
+    /// Asks the unit, at its socket, to release so much. What it holds on a card cannot be seen from here: of VRAM, what it says
+    /// that it released counts as released.
+    fn ask_to_release(
+        &mut self,
+        unit: &str,
+        socket: &Path,
+        memory: Memory,
+        bytes: u64,
+        reason: &str,
+    ) -> Result<Moved>;
 }

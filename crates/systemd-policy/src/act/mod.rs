@@ -11,30 +11,27 @@
 //! | [`release`] | asking a process to release memory, and answering |
 
 pub mod apply;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "dbus"))]
 mod cgroup;
 #[cfg(target_os = "linux")]
 pub mod critical;
 pub mod hands;
 pub mod measures;
 pub mod model;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "dbus"))]
 mod pages;
 #[cfg(target_os = "linux")]
 pub mod release;
-#[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "system calls that nix lacks, each in a function of its own")]
-mod syscalls;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "dbus"))]
 pub mod systemd;
 
 pub use apply::{Applied, CouldNot, Deed, Done, Plan, Step, apply, lift_all, plan};
 #[cfg(target_os = "linux")]
 pub use critical::{CriticalBuffer, CriticalRegion};
-pub use hands::{Hands, InEffect, Limit, Moved};
+pub use hands::{Hands, InEffect, Limit, Memory, Moved, RELEASE_PATIENCE};
 pub use measures::{Measure, Measures};
 pub use model::Model;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "dbus"))]
 pub use systemd::SystemdHands;
 
 /// The size of a page, in bytes.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
-use super::hands::{Hands, InEffect, Limit, Moved};
+use super::hands::{Hands, InEffect, Limit, Memory, Moved};
 use crate::error::{Error, Result};
 
 /// A system that is not there.
@@ -29,6 +29,8 @@ pub struct ModelUnit {
     pub swap_bytes: u64,
     /// In use, in bytes.
     pub memory_bytes: u64,
+    /// On a card, in bytes.
+    pub vram_bytes: u64,
 }
 
 /// How a call goes.
@@ -139,8 +141,18 @@ impl Hands for Model {
         self.take((unit, &format!("reclaim {bytes}")), bytes, |found| &mut found.memory_bytes)
     }
 
-    fn ask_to_release(&mut self, unit: &str, socket: &Path, bytes: u64, _: &str) -> Result<Moved> {
-        let what = format!("ask at {} for {bytes}", socket.display());
-        self.take((unit, &what), bytes, |found| &mut found.memory_bytes)
+    fn ask_to_release(
+        &mut self,
+        unit: &str,
+        socket: &Path,
+        memory: Memory,
+        bytes: u64,
+        _: &str,
+    ) -> Result<Moved> {
+        let what = format!("ask at {} for {bytes} of {memory}", socket.display());
+        self.take((unit, &what), bytes, |found| match memory {
+            Memory::Ram => &mut found.memory_bytes,
+            Memory::Vram => &mut found.vram_bytes,
+        })
     }
 }

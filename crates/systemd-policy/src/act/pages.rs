@@ -4,6 +4,9 @@
 //! it touches them. So one byte of each is then read with `process_vm_readv` and thrown away, which is such a touch. What came
 //! of it is measured (`VmSwap` before and after), not assumed.
 
+#[expect(unsafe_code, reason = "system calls, each in a function of its own")]
+mod advice;
+
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, IoSliceMut};
 use std::ops::Range;
@@ -14,7 +17,7 @@ use std::path::Path;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
-use super::syscalls::{Advice, MOST_RANGES, pidfd_open, process_madvise};
+use advice::{Advice, MOST_RANGES, pidfd_open, process_madvise};
 
 /// How many pages' entries of `pagemap` are read at once.
 const ENTRIES: usize = 4096;

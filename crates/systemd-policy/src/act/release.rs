@@ -6,11 +6,11 @@
 //! close. A line is a JSON object of at most 4096 bytes with its `\n`; keys that are not known are ignored.
 //!
 //! ```text
-//! → {"v":1,"release_bytes":268435456,"reason":"RAM is 91 % used"}
+//! → {"v":1,"memory":"ram","release_bytes":268435456,"reason":"RAM is 91 % used"}
 //! ← {"released_bytes":201326592,"note":"three layers were consolidated"}
 //! ```
 //!
-//! `release_bytes` is a wish: releasing less, or nothing, is an answer too. `released_bytes` is what is free by the time of the
+//! `memory` is `ram` or `vram`, that of a graphics card; without it, `ram`. `release_bytes` is a wish: releasing less, or nothing, is an answer too. `released_bytes` is what is free by the time of the
 //! answer. The listener answers only root, its own user and users that it was told of (`SO_PEERCRED`); to others it closes.
 
 use std::fs;
@@ -27,6 +27,7 @@ use nix::sys::socket::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::hands::Memory;
 use crate::error::{Error, Result};
 
 /// The version of the protocol.
@@ -43,6 +44,9 @@ const LINE_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Request {
     /// The version of the protocol.
     pub v: u32,
+    /// Of which memory.
+    #[serde(default)]
+    pub memory: Memory,
     /// How much is to be released, in bytes.
     pub release_bytes: u64,
     /// Why.
@@ -59,19 +63,25 @@ pub struct Answer {
     pub note: String,
 }
 
-/// Asks at this socket to release so many bytes, and waits so long for the answer.
+/// Asks at this socket to release so many bytes of this memory, and waits so long for the answer.
 ///
 /// # Errors
 ///
 /// [`Error::Refused`] if nobody listens there, or it does not answer in time or as it should.
-pub fn ask(path: &Path, release_bytes: u64, reason: &str, patience: Duration) -> Result<Answer> {
+pub fn ask(
+    path: &Path,
+    memory: Memory,
+    release_bytes: u64,
+    reason: &str,
+    patience: Duration,
+) -> Result<Answer> {
     let refused = |error: io::Error| {
         let next = "check that the service runs, listens there, and answers this user";
         Error::refused(format!("asking at {}", path.display()), error, next)
     };
     // So that the line is short enough whatever its reason.
     let reason: String = reason.chars().take(500).collect();
-    let request = Request { v: VERSION, release_bytes, reason };
+    let request = Request { v: VERSION, memory, release_bytes, reason };
     let answer = || -> io::Result<Answer> {
         let deadline = Instant::now() + patience;
         let mut stream = connected(path)?;
@@ -260,12 +270,12 @@ mod tests {
             scope.spawn(|| {
                 let release = |request: &Request| Answer {
                     released_bytes: request.release_bytes / 2,
-                    note: format!("because {}", request.reason),
+                    note: format!("{} because {}", request.memory, request.reason),
                 };
                 while !listener.answer_one(SOON, release).unwrap() {}
             });
-            let answer = ask(&path, 1000, "RAM", SOON).unwrap();
-            assert_eq!(answer, Answer { released_bytes: 500, note: "because RAM".to_owned() });
+            let answer = ask(&path, Memory::Vram, 1000, "it is full", SOON).unwrap();
+            assert_eq!(answer, Answer { released_bytes: 500, note: "VRAM because it is full".to_owned() });
         });
         drop(listener);
         assert!(!path.exists());
@@ -281,7 +291,7 @@ mod tests {
                 let answered = listener.answer_one(SOON, |_| panic!("it was asked all the same"));
                 assert!(!answered.unwrap());
             });
-            let error = ask(&path, 1, "", SOON).unwrap_err().to_string();
+            let error = ask(&path, Memory::Ram, 1, "", SOON).unwrap_err().to_string();
             assert!(error.contains("check that the service runs"), "{error}");
         });
     }
@@ -290,9 +300,9 @@ mod tests {
     fn nobody_there_and_nobody_who_answers_are_errors_in_time() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("release");
-        assert!(ask(&path, 1, "", SOON).is_err());
+        assert!(ask(&path, Memory::Ram, 1, "", SOON).is_err());
         let _silent = UnixListener::bind(&path).unwrap();
-        let error = ask(&path, 1, "", Duration::from_millis(50)).unwrap_err().to_string();
+        let error = ask(&path, Memory::Ram, 1, "", Duration::from_millis(50)).unwrap_err().to_string();
         assert!(error.contains("no answer in time"), "{error}");
     }
 
@@ -307,6 +317,13 @@ mod tests {
         fs::write(&path, "a file").unwrap();
         assert!(ReleaseListener::bind(&path).unwrap_err().to_string().contains("something else"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "a file");
+    }
+
+    #[test]
+    fn who_does_not_say_which_memory_means_ram() {
+        let request: Request =
+            serde_json::from_str(r#"{"v":1,"release_bytes":5,"reason":"","more":0}"#).unwrap();
+        assert_eq!((request.memory, request.release_bytes), (Memory::Ram, 5));
     }
 
     proptest! {

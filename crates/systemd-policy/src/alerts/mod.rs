@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 pub use send::{Failed, send};
 
 /// The table `[memory.alerts]`. Every alert goes to the log; the other ways only if they are configured.
@@ -20,14 +21,53 @@ pub struct AlertConfig {
     pub most_per_hour: u32,
     /// A program and its arguments, given the alert as JSON on its standard input; none if empty.
     pub command: Vec<PathBuf>,
-    /// How long the command or the webhook may take, in seconds: 10.
+    /// How long each way may take, in seconds, 1 to 60: 10.
     pub timeout_s: u64,
-    /// An `http://` address to which the alert is posted as JSON (needs the feature `webhook`). For `https`, use the command with
-    /// `curl`: a TLS library would be the largest part of this program.
+    /// An address, `https://` or `http://`, to which the alert is posted as JSON (needs the feature `webhook`). Trusted are the
+    /// authorities that the system trusts, or those in the file that `SSL_CERT_FILE` names.
     pub webhook: Option<String>,
     /// Whether the desktop shows it (`org.freedesktop.Notifications`): no.
     pub desktop: bool,
 }
+
+impl AlertConfig {
+    /// Of the ways other than the log, how many are configured.
+    #[must_use]
+    pub fn ways(&self) -> u64 {
+        u64::from(!self.command.is_empty()) + u64::from(self.webhook.is_some()) + u64::from(self.desktop)
+    }
+
+    /// # Errors
+    ///
+    /// [`Error::Config`] with the key, for a time out of its range and for an address that is none.
+    pub(crate) fn check(&self) -> Result<()> {
+        let invalid =
+            |key: &str, reason: String| Err(Error::Config { key: format!("memory.alerts.{key}"), reason });
+        if !(1..=LONGEST_S).contains(&self.timeout_s) {
+            return invalid(
+                "timeout_s",
+                format!("{} is not a time from 1 to {LONGEST_S} seconds", self.timeout_s),
+            );
+        }
+        if self.command.first().is_some_and(|program| program.as_os_str().is_empty()) {
+            return invalid("command", "its first word is empty; it names the program".to_owned());
+        }
+        let is_address = |address: &String| {
+            let host = ["https://", "http://"].iter().find_map(|scheme| address.strip_prefix(scheme));
+            host.is_some_and(|host| !host.is_empty() && !host.contains(char::is_whitespace))
+        };
+        match &self.webhook {
+            Some(address) if !is_address(address) => invalid(
+                "webhook",
+                format!("{address:?} is not an address; one such as https://example.org/hook is"),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Who waits longer for an alert to arrive does not look after memory.
+const LONGEST_S: u64 = 60;
 
 impl Default for AlertConfig {
     fn default() -> Self {
@@ -45,27 +85,18 @@ pub enum Kind {
     RamHigh,
     /// Swap is above its threshold.
     SwapHigh,
+    /// The card's memory is above its threshold.
+    VramHigh,
     /// Tasks wait for memory.
     PressureHigh,
-    /// RAM or swap will be exhausted soon.
+    /// RAM, swap or the card's memory will be exhausted soon.
     Forecast,
     /// A measure could not be done or undone.
     Measure,
     /// A round failed: something cannot be observed.
     Round,
-}
-
-impl Kind {
-    /// All.
-    pub const ALL: [Self; 7] = [
-        Self::RamCritical,
-        Self::RamHigh,
-        Self::SwapHigh,
-        Self::PressureHigh,
-        Self::Forecast,
-        Self::Measure,
-        Self::Round,
-    ];
+    /// None of these: somebody tries whether alerts arrive.
+    Trial,
 }
 
 /// Something to tell.
@@ -173,6 +204,26 @@ mod tests {
         assert_eq!(look(Some("RAM is 92 % used"), 60), None);
         assert_eq!(look(None, 30 + 720).as_deref(), Some("RAM is below 80 % again after 12 min"));
         assert_eq!(look(None, 800), None);
+    }
+
+    #[test]
+    fn what_cannot_be_an_address_or_a_time_is_refused_with_its_key() {
+        let webhook =
+            |address: &str| AlertConfig { webhook: Some(address.to_owned()), ..AlertConfig::default() };
+        for address in ["https://example.org/hook?key=1", "http://127.0.0.1:80"] {
+            assert!(webhook(address).check().is_ok(), "{address}");
+        }
+        for address in ["example.org/hook", "ftp://example.org", "https://", "https://a b"] {
+            let error = webhook(address).check().unwrap_err().to_string();
+            assert!(error.starts_with("memory.alerts.webhook: "), "{error}");
+        }
+        for timeout_s in [0, 61] {
+            let error = AlertConfig { timeout_s, ..AlertConfig::default() }.check().unwrap_err().to_string();
+            assert!(error.starts_with("memory.alerts.timeout_s: "), "{error}");
+        }
+        let nobody = AlertConfig { command: vec![PathBuf::new()], ..AlertConfig::default() };
+        assert!(nobody.check().unwrap_err().to_string().starts_with("memory.alerts.command: "));
+        assert_eq!((AlertConfig::default().ways(), webhook("http://a").ways(), nobody.ways()), (0, 1, 1));
     }
 
     proptest! {

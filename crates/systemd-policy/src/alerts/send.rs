@@ -16,29 +16,28 @@ pub struct Failed {
     pub reason: String,
 }
 
-/// Sends an alert all ways that are configured. What fails is returned; the log has it in any case.
+/// Sends alerts all ways that are configured. What fails is returned; the log has them in any case. A way that failed for one
+/// alert is not tried for those after it, so that sending takes each way's time at most once.
 ///
 /// The log is `log`, mostly the standard error, with the priority that the journal reads in front: `<4>` for an alert, `<5>` for a
 /// recovery.
-pub fn send(alert: &Alert, config: &AlertConfig, log: &mut dyn Write) -> Vec<Failed> {
-    let priority = if alert.recovered { 5 } else { 4 };
-    // A log that cannot be written to leaves nobody to tell.
-    let _ = writeln!(log, "<{priority}>{}", alert.text.replace('\n', " "));
+pub fn send(alerts: &[Alert], config: &AlertConfig, log: &mut dyn Write) -> Vec<Failed> {
+    for alert in alerts {
+        let priority = if alert.recovered { 5 } else { 4 };
+        // A log that cannot be written to leaves nobody to tell.
+        let _ = writeln!(log, "<{priority}>{}", alert.text.replace('\n', " "));
+    }
     let patience = Duration::from_secs(config.timeout_s);
-    let mut failed = Vec::new();
-    let mut note = |way, outcome: Result<(), String>| {
-        failed.extend(outcome.err().map(|reason| Failed { way, reason }));
+    let all = |way, send: &dyn Fn(&Alert) -> Result<(), String>| {
+        let failed = alerts.iter().find_map(|alert| send(alert).err());
+        failed.map(|reason| Failed { way, reason })
     };
-    if !config.command.is_empty() {
-        note("command", run(&config.command, alert, patience));
-    }
-    if let Some(address) = &config.webhook {
-        note("webhook", post(address, alert, patience));
-    }
-    if config.desktop {
-        note("desktop", show(alert, patience));
-    }
-    failed
+    let command =
+        (!config.command.is_empty()).then(|| all("command", &|alert| run(&config.command, alert, patience)));
+    let webhook =
+        config.webhook.as_ref().map(|address| all("webhook", &|alert| post(address, alert, patience)));
+    let desktop = config.desktop.then(|| all("desktop", &|alert| show(alert, patience)));
+    [command, webhook, desktop].into_iter().flatten().flatten().collect()
 }
 
 /// Runs a command with the alert on its standard input; one that takes too long is killed.
@@ -78,16 +77,29 @@ fn run(command: &[PathBuf], alert: &Alert, patience: Duration) -> Result<(), Str
 
 #[cfg(feature = "webhook")]
 fn post(address: &str, alert: &Alert, patience: Duration) -> Result<(), String> {
+    use std::sync::Arc;
+
+    use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
     let line = serde_json::to_vec(alert).map_err(|error| error.to_string())?;
-    let config = ureq::Agent::config_builder().timeout_global(Some(patience)).max_redirects(0).build();
+    let mut tls = TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    if address.starts_with("https:") {
+        // A system without any trusts nobody, which the handshake says.
+        let trusted = rustls_native_certs::load_native_certs().certs;
+        let trusted = trusted.iter().map(|authority| Certificate::from_der(authority).to_owned());
+        tls = tls.root_certs(RootCerts::Specific(Arc::new(trusted.collect())));
+    }
+    let tls = tls.build();
+    let config =
+        ureq::Agent::config_builder().timeout_global(Some(patience)).max_redirects(0).tls_config(tls).build();
     ureq::Agent::new_with_config(config)
         .post(address)
         .header("content-type", "application/json")
         .send(&line[..])
         .map(drop)
-        .map_err(|error| {
-            format!("{error}; check memory.alerts.webhook (https goes through memory.alerts.command)")
-        })
+        // Not the address: it may have a secret in it, and the log is read by others.
+        .map_err(|error| format!("{error}; check memory.alerts.webhook"))
 }
 
 #[cfg(not(feature = "webhook"))]
@@ -95,26 +107,35 @@ fn post(_: &str, _: &Alert, _: Duration) -> Result<(), String> {
     Err("this program was built without webhooks; build it with the feature `webhook`, or use memory.alerts.command".to_owned())
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "dbus"))]
 fn show(alert: &Alert, patience: Duration) -> Result<(), String> {
+    notify(&crate::bus::Bus::User, alert, patience)
+        .map_err(|error| format!("{error}; it needs the session of a user (memory.alerts.desktop)"))
+}
+
+/// As the Desktop Notifications Specification 1.2 has it.
+#[cfg(all(target_os = "linux", feature = "dbus"))]
+fn notify(bus: &crate::bus::Bus, alert: &Alert, patience: Duration) -> zbus::Result<()> {
     use std::collections::HashMap;
 
     use zbus::zvariant::Value;
 
-    let call = || -> zbus::Result<()> {
-        let bus = zbus::blocking::connection::Builder::session()?.method_timeout(patience).build()?;
-        let none: (Vec<&str>, HashMap<&str, Value<'_>>) = Default::default();
-        let arguments = ("omnimind-memory", 0u32, "", "Memory", alert.text.as_str(), none.0, none.1, -1i32);
-        let name = "org.freedesktop.Notifications";
-        bus.call_method(Some(name), "/org/freedesktop/Notifications", Some(name), "Notify", &arguments)
-            .map(drop)
-    };
-    call().map_err(|error| format!("{error}; it needs the session of a user (memory.alerts.desktop)"))
+    /// Of three levels: low, normal, critical.
+    const CRITICAL: u8 = 2;
+    let hints =
+        if alert.recovered { HashMap::new() } else { HashMap::from([("urgency", Value::U8(CRITICAL))]) };
+    let no_actions: Vec<&str> = Vec::new();
+    // It replaces no other, has no icon, and stays as long as the desktop likes.
+    let arguments = ("omnimind-memory", 0u32, "", "Memory", alert.text.as_str(), no_actions, hints, -1i32);
+    let name = "org.freedesktop.Notifications";
+    bus.connect(patience)?
+        .call_method(Some(name), "/org/freedesktop/Notifications", Some(name), "Notify", &arguments)
+        .map(drop)
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", feature = "dbus")))]
 fn show(_: &Alert, _: Duration) -> Result<(), String> {
-    Err("there is no such desktop here; use memory.alerts.command".to_owned())
+    Err("this program was built without D-Bus; build it with the feature `dbus`, or use memory.alerts.command".to_owned())
 }
 
 #[cfg(test)]
@@ -129,7 +150,8 @@ mod tests {
     fn with(command: &[&str], timeout_s: u64) -> (Vec<Failed>, String) {
         let command = command.iter().map(PathBuf::from).collect();
         let mut log = Vec::new();
-        let failed = send(&alert(), &AlertConfig { command, timeout_s, ..AlertConfig::default() }, &mut log);
+        let failed =
+            send(&[alert()], &AlertConfig { command, timeout_s, ..AlertConfig::default() }, &mut log);
         (failed, String::from_utf8(log).unwrap())
     }
 
@@ -179,7 +201,7 @@ mod tests {
             request
         });
         let config = AlertConfig { webhook: Some(address), timeout_s: 60, ..AlertConfig::default() };
-        assert_eq!(send(&alert(), &config, &mut Vec::new()), []);
+        assert_eq!(send(&[alert()], &config, &mut Vec::new()), []);
         let request = server.join().unwrap();
         assert!(
             request.starts_with("POST /hook HTTP/1.1") && request.contains("\"kind\":\"ram_high\""),
@@ -192,6 +214,6 @@ mod tests {
     fn without_the_feature_a_webhook_says_what_to_do() {
         let config =
             AlertConfig { webhook: Some("http://127.0.0.1:1/".to_owned()), ..AlertConfig::default() };
-        assert!(send(&alert(), &config, &mut Vec::new())[0].reason.contains("feature `webhook`"));
+        assert!(send(&[alert()], &config, &mut Vec::new())[0].reason.contains("feature `webhook`"));
     }
 }

@@ -8,6 +8,8 @@
 //!   the least important are reclaimed; if that was tried too, they are limited. Where RAM is critical, asking and reclaiming go
 //!   together.
 //! - A critical service is never reclaimed, limited or swapped.
+//! - Where the card's memory is above its threshold in two looks, or a forecast says that it will be exhausted, services that
+//!   listen are asked to release of it, one in a look and the least important first: nobody else can move what is on a card.
 //! - What is promised to stay in RAM is never more than RAM less what the system needs, see [`promisable_bytes`].
 //! - What was done to a service is not done again, changed or lifted for `hold_s`, and is lifted only when all numbers stayed
 //!   clearly below their thresholds for as long.
@@ -18,6 +20,7 @@ mod protect;
 mod relief;
 mod standing;
 mod strain;
+mod vram;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,8 +44,10 @@ pub enum Action {
     Protect,
     /// Bring swapped pages back (`MADV_WILLNEED`), `bytes` of them.
     BringBack,
-    /// Ask it, on its socket, to release so much.
+    /// Ask it, on its socket, to release so much RAM.
     AskToRelease,
+    /// Ask it, on its socket, to release so much of the card's memory.
+    AskToReleaseVram,
     /// Reclaim so much of it (`memory.reclaim`, or `MADV_PAGEOUT` page by page).
     Reclaim,
     /// `MemoryHigh=bytes`: above that it is slowed down and reclaimed.
@@ -92,6 +97,7 @@ pub fn decide(
         protect::keep(&situation, &mut all);
         relief::relieve(&situation, &mut all);
     }
+    vram::ask(&situation, &mut all);
     protect::bring_back(&situation, &mut all);
     protect::lift(&situation, &mut all);
     advise::advise(&situation, &mut all);

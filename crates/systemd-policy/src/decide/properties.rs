@@ -1,10 +1,11 @@
 //! What holds in every situation.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::tests::{GIB, before, config, machine};
+use super::tests::{GIB, before, card, config, machine};
 use super::*;
 use crate::observe::Limits;
 
@@ -22,6 +23,7 @@ fn action() -> impl Strategy<Value = Action> {
         Action::Protect,
         Action::BringBack,
         Action::AskToRelease,
+        Action::AskToReleaseVram,
         Action::Reclaim,
         Action::Limit,
         Action::Lift,
@@ -50,11 +52,12 @@ prop_compose! {
 
 prop_compose! {
     /// Any services on a machine that is used so much, in percent, and their configuration.
-    fn situation(ram: std::ops::Range<f64>, swap: std::ops::Range<f64>, waited: std::ops::Range<f64>)(
-        (ram, swap, waited) in (ram, swap, waited),
+    fn situation(ram: Range<f64>, swap: Range<f64>, waited: Range<f64>, vram: Range<f64>)(
+        (ram, swap, waited, vram) in (ram, swap, waited, prop::option::of(vram)),
         services in prop::collection::vec((service(), priority(), 0f64..=1.0, any::<bool>()), 0..6),
     ) -> (Snapshot, Config) {
         let mut now = machine(ram, swap, waited);
+        now.vram = vram.map(card);
         let mut config = config();
         now.services.clear();
         config.services.clear();
@@ -81,7 +84,7 @@ fn standing() -> impl Strategy<Value = Vec<Standing>> {
 proptest! {
     #[test]
     fn below_the_thresholds_only_what_is_undone_or_advised_is_said(
-        (now, config) in situation(0.0..79.9, 0.0..49.9, 0.0..9.9),
+        (now, config) in situation(0.0..79.9, 0.0..49.9, 0.0..9.9, 0.0..84.9),
         standing in standing(),
         looks in 0u32..20,
     ) {
@@ -92,7 +95,7 @@ proptest! {
     }
 
     #[test]
-    fn a_single_look_sets_nothing_off((now, config) in situation(0.0..100.0, 0.0..100.0, 0.0..100.0)) {
+    fn a_single_look_sets_nothing_off((now, config) in situation(0.0..100.0, 0.0..100.0, 0.0..100.0, 0.0..100.0)) {
         for one in decide(&now, &History::default(), &[], &config) {
             prop_assert_eq!(one.action, Action::Advise);
         }
@@ -100,7 +103,7 @@ proptest! {
 
     #[test]
     fn a_critical_service_is_never_reclaimed_or_limited_and_nothing_below_its_critical_bytes(
-        (now, config) in situation(0.0..100.0, 0.0..100.0, 0.0..100.0),
+        (now, config) in situation(0.0..100.0, 0.0..100.0, 0.0..100.0, 0.0..100.0),
         standing in standing(),
     ) {
         let critical = critical_bytes(&now, &config);
@@ -120,7 +123,7 @@ proptest! {
 
     #[test]
     fn no_more_is_promised_than_there_is(
-        (now, config) in situation(0.0..100.0, 0.0..100.0, 0.0..100.0),
+        (now, config) in situation(0.0..100.0, 0.0..100.0, 0.0..100.0, 0.0..100.0),
         standing in standing(),
     ) {
         let critical = critical_bytes(&now, &config);
@@ -142,7 +145,7 @@ proptest! {
 
     #[test]
     fn what_is_brought_back_and_reclaimed_has_room(
-        (now, config) in situation(0.0..100.0, 0.0..100.0, 0.0..100.0),
+        (now, config) in situation(0.0..100.0, 0.0..100.0, 0.0..100.0, 0.0..100.0),
         standing in standing(),
     ) {
         let all = decide(&now, &before(&now, 10), &standing, &config);
@@ -160,7 +163,7 @@ proptest! {
 
     #[test]
     fn first_is_asked_then_reclaimed_then_limited_then_advised(
-        (now, config) in situation(0.0..100.0, 0.0..100.0, 0.0..100.0),
+        (now, config) in situation(0.0..100.0, 0.0..100.0, 0.0..100.0, 0.0..100.0),
         standing in standing(),
     ) {
         let all = decide(&now, &before(&now, 10), &standing, &config);
@@ -169,9 +172,10 @@ proptest! {
             Action::AskToRelease => 1,
             Action::Reclaim => 2,
             Action::Limit => 3,
-            Action::BringBack => 4,
-            Action::Lift => 5,
-            Action::Advise => 6,
+            Action::AskToReleaseVram => 4,
+            Action::BringBack => 5,
+            Action::Lift => 6,
+            Action::Advise => 7,
         };
         prop_assert!(all.is_sorted_by_key(|one| place(one.action)), "{:?}", all);
         // Nothing is said of a service twice, and a limit is never lifted in the look that sets it.
@@ -180,6 +184,29 @@ proptest! {
             let opposed = |other: &&Recommendation| other.service == one.service && other.action.lasts();
             prop_assert!(one.action != Action::Lift || all.iter().find(opposed).is_none());
         }
+    }
+
+    #[test]
+    fn of_the_card_one_service_that_listens_is_asked_and_nothing_else_depends_on_it(
+        (now, config) in situation(0.0..100.0, 0.0..100.0, 0.0..100.0, 0.0..100.0),
+        standing in standing(),
+        looks in 0u32..12,
+    ) {
+        let history = before(&now, looks);
+        let (asked, others): (Vec<_>, Vec<_>) = decide(&now, &history, &standing, &config)
+            .into_iter()
+            .partition(|one| one.action == Action::AskToReleaseVram);
+        prop_assert!(asked.len() <= 1 && (looks > 0 || asked.is_empty()), "{:?}", asked);
+        for one in asked {
+            let vram = now.vram.unwrap();
+            prop_assert!(vram.share() >= config.vram_high && one.bytes <= vram.used_bytes, "{:?}", one);
+            prop_assert!(config.services[&one.service].release_socket.is_some());
+            let hold = Duration::from_secs(config.hold_s);
+            let lately = |noted: &&Standing| noted.service == one.service && noted.action == one.action;
+            prop_assert!(standing.iter().filter(lately).all(|noted| now.at - noted.since >= hold));
+        }
+        let without = Snapshot { vram: None, ..now.clone() };
+        prop_assert_eq!(others, decide(&without, &before(&without, looks), &standing, &config));
     }
 
     /// The random walk is carried out: what is decided takes effect in the next look.
@@ -229,8 +256,8 @@ proptest! {
                 }
                 changes.push((one.service, one.action, now.at));
             }
-            prop_assert!(standing.len() <= 5 * 8);
-            history.record(&now, None);
+            prop_assert!(standing.len() <= 5 * 9);
+            history.record(&now);
         }
     }
 }

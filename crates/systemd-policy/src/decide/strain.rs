@@ -46,15 +46,26 @@ pub(super) struct Strain {
     pub(super) swap: bool,
     /// Tasks wait for memory.
     pub(super) pressure: bool,
+    /// The card's memory is high, or will be exhausted soon. Nothing of it is about RAM, and nothing of RAM about it.
+    pub(super) vram: Option<VramShort>,
     /// What has been clearly enough for a while.
     pub(super) eased: Eased,
-    /// All that is so, with the numbers.
+    /// All that is so of RAM, swap and pressure, with the numbers.
+    pub(super) why: String,
+}
+
+/// That the card's memory is short, or will be.
+#[derive(Debug)]
+pub(super) struct VramShort {
+    /// By how much it grows, if it will be exhausted soon; else 0.
+    pub(super) growth_bytes_per_s: f64,
+    /// With the numbers.
     pub(super) why: String,
 }
 
 impl Strain {
     pub(super) fn of(now: &Snapshot, history: &History, config: &Config) -> Self {
-        let last = Sample::of(now, None);
+        let last = Sample::of(now);
         let looks = Looks { last, history, config };
         let before = history.recent(LOOKS).filter(|sample| sample.at < last.at);
         let forecast = Forecast::of(before.chain(std::iter::once(&last)));
@@ -90,24 +101,9 @@ impl Strain {
                 "tasks waited for memory in {waited:.1} % of the last 10 s, high from {from:.1} % on"
             ));
         }
-        let mut soon = |name: &str, outlook: Outlook, near: bool| {
-            let Outlook::Growing { bytes_per_s, exhausted: Some(end) } = outlook else { return None };
-            if !near || end.likely_s > config.forecast_s as f64 {
-                return None;
-            }
-            why.push(format!(
-                "{name} grows by {:.1} MiB/s and is exhausted in {:.0} s if it goes on so (95 %: {:.0} to {:.0} s), \
-                 sooner than {} s",
-                bytes_per_s / f64::from(1 << 20),
-                end.likely_s,
-                end.earliest_s,
-                end.latest_s,
-                config.forecast_s
-            ));
-            Some(bytes_per_s)
-        };
-        let ram_soon = soon("RAM", forecast.ram, ram >= FORECAST_FROM * config.ram_high);
-        let swap_soon = soon("swap", forecast.swap, swap >= FORECAST_FROM * config.swap_high);
+        let ram_soon = soon("RAM", forecast.ram, ram >= FORECAST_FROM * config.ram_high, config);
+        let swap_soon = soon("swap", forecast.swap, swap >= FORECAST_FROM * config.swap_high, config);
+        why.extend([&ram_soon, &swap_soon].into_iter().flatten().map(|(_, why)| why.clone()));
 
         let eased = |sample: &Sample| {
             sample.ram_share() < EASED * config.ram_high
@@ -123,9 +119,10 @@ impl Strain {
         let all_eased = ram_eased && swap_soon.is_none() && looks.for_hold(swap_eased);
         Self {
             ram: level,
-            ram_soon,
+            ram_soon: ram_soon.map(|(bytes_per_s, _)| bytes_per_s),
             swap: swap_high || swap_soon.is_some(),
             pressure,
+            vram: vram(&looks, forecast.vram, config),
             eased: match (all_eased, ram_eased) {
                 (true, _) => Eased::All,
                 (false, true) => Eased::Ram,
@@ -144,6 +141,36 @@ impl Strain {
     pub(super) fn any(&self) -> bool {
         self.ram_short() || self.swap || self.pressure
     }
+}
+
+/// By how much it grows, in bytes per second, if it will be exhausted within `forecast_s`; and that in words. `near` says whether
+/// enough is in use for that to be no ordinary work.
+fn soon(name: &str, outlook: Outlook, near: bool, config: &Config) -> Option<(f64, String)> {
+    let Outlook::Growing { bytes_per_s, exhausted: Some(end) } = outlook else { return None };
+    if !near || end.likely_s > config.forecast_s as f64 {
+        return None;
+    }
+    let why = format!(
+        "{name} grows by {:.1} MiB/s and is exhausted in {:.0} s if it goes on so (95 %: {:.0} to {:.0} s), sooner than {} s",
+        bytes_per_s / f64::from(1 << 20),
+        end.likely_s,
+        end.earliest_s,
+        end.latest_s,
+        config.forecast_s
+    );
+    Some((bytes_per_s, why))
+}
+
+fn vram(looks: &Looks<'_>, outlook: Outlook, config: &Config) -> Option<VramShort> {
+    let share = looks.last.vram.filter(|vram| vram.total_bytes > 0)?.share();
+    let from = config.vram_high;
+    let high = looks
+        .all(|sample| sample.vram_share() >= from)
+        .then(|| format!("VRAM is {:.1} % used, high from {:.1} % on", share * 1e2, from * 1e2));
+    let soon = soon("VRAM", outlook, share >= FORECAST_FROM * from, config);
+    let growth_bytes_per_s = soon.as_ref().map_or(0.0, |(bytes_per_s, _)| *bytes_per_s);
+    let why: Vec<String> = high.into_iter().chain(soon.map(|(_, why)| why)).collect();
+    (!why.is_empty()).then(|| VramShort { growth_bytes_per_s, why: why.join("; ") })
 }
 
 /// This look and those before it.

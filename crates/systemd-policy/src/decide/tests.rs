@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::history::Sample;
-use crate::observe::{Limits, LowCeiling, Pressure, System};
+use crate::observe::{Limits, LowCeiling, Pressure, System, Vram};
 
 pub(super) const GIB: u64 = 1 << 30;
 const RAM: u64 = 16 * GIB;
@@ -51,19 +51,22 @@ pub(super) fn machine(ram_percent: f64, swap_percent: f64, waited_percent: f64) 
             zswap: None,
             swappiness: Some(10),
         },
+        vram: None,
         services: ["low.service", "medium.service", "high.service", "critical.service"].map(service).into(),
         lacks: Vec::new(),
     }
+}
+
+/// A card of which so much is used, in percent.
+pub(super) fn card(percent: f64) -> Vram {
+    Vram { used_bytes: (80.0 * GIB as f64 * percent / 1e2) as u64, total_bytes: 80 * GIB }
 }
 
 /// So many looks like this one before it, one each 30 s.
 pub(super) fn before(now: &Snapshot, looks: u32) -> History {
     let mut history = History::default();
     for back in (1..=looks).rev() {
-        history.push(Sample {
-            at: now.at.saturating_sub(back * Duration::from_secs(30)),
-            ..Sample::of(now, None)
-        });
+        history.push(Sample { at: now.at.saturating_sub(back * Duration::from_secs(30)), ..Sample::of(now) });
     }
     history
 }
@@ -107,11 +110,10 @@ fn one_look_alone_never_counts() {
     let now = machine(99.0, 99.0, 99.0);
     assert_eq!(decide(&now, &History::default(), &[], &config()), []);
     let mut just_before = History::default();
-    just_before
-        .push(Sample { at: now.at.saturating_sub(Duration::from_millis(10)), ..Sample::of(&now, None) });
+    just_before.push(Sample { at: now.at.saturating_sub(Duration::from_millis(10)), ..Sample::of(&now) });
     assert_eq!(decide(&now, &just_before, &[], &config()), []);
     let mut long_ago = History::default();
-    long_ago.push(Sample { at: now.at.saturating_sub(Duration::from_mins(20)), ..Sample::of(&now, None) });
+    long_ago.push(Sample { at: now.at.saturating_sub(Duration::from_mins(20)), ..Sample::of(&now) });
     assert_eq!(decide(&now, &long_ago, &[], &config()), []);
     assert!(!decide(&now, &before(&now, 1), &[], &config()).is_empty());
 }
@@ -205,6 +207,50 @@ fn pressure_alone_protects_and_asks_but_takes_from_nobody() {
 }
 
 #[test]
+fn a_full_card_is_asked_for_from_one_service_after_the_other_the_least_important_first() {
+    let mut now = machine(50.0, 10.0, 0.0);
+    now.vram = Some(card(90.0));
+    let config = listening(&["medium.service", "critical.service"]);
+    let all = decide(&now, &before(&now, 1), &[], &config);
+    let [one] = &all[..] else { panic!("{all:?}") };
+    assert_eq!((&*one.service, one.action), ("medium.service", Action::AskToReleaseVram));
+    // 90 % less nine tenths of 85 %, of 80 GiB.
+    assert_eq!(one.bytes >> 20, (80.0 * 1024.0 * 0.135) as u64);
+    assert!(one.reason.contains("VRAM is 90.0 % used, high from 85.0 % on"), "{}", one.reason);
+    let mut standing = vec![ago("medium.service", Action::AskToReleaseVram, 30)];
+    let next = [("critical.service", Action::AskToReleaseVram)];
+    assert_eq!(decided(&now, &standing, &config), pairs(&next));
+    standing.push(ago("critical.service", Action::AskToReleaseVram, 10));
+    assert_eq!(decided(&now, &standing, &config), []);
+    assert_eq!(decide(&now, &History::default(), &[], &config), [], "one look alone never counts");
+    assert_eq!(decided(&now, &[], &self::config()), [], "nobody listens");
+}
+
+#[test]
+fn a_card_that_fills_is_asked_for_before_it_is_full() {
+    let mut now = machine(50.0, 10.0, 0.0);
+    now.vram = Some(card(60.0));
+    let growing = |percent_a_look: f64| {
+        let mut history = History::default();
+        for back in (1..=10u32).rev() {
+            let at = now.at.saturating_sub(back * Duration::from_secs(30));
+            let vram = Some(card(60.0 - percent_a_look * f64::from(back)));
+            history.push(Sample { at, vram, ..Sample::of(&now) });
+        }
+        decide(&now, &history, &[], &listening(&["low.service"]))
+    };
+    // 4.5 % in 30 s: 40 % in 267 s. 3 %: in 400 s.
+    let all = growing(4.5);
+    assert_eq!(all.iter().map(|one| one.action).collect::<Vec<_>>(), [Action::AskToReleaseVram]);
+    assert!(
+        all[0].reason.contains("VRAM grows by 122.9 MiB/s and is exhausted in 267 s"),
+        "{}",
+        all[0].reason
+    );
+    assert_eq!(growing(3.0), []);
+}
+
+#[test]
 fn a_forecast_acts_before_the_threshold() {
     let now = machine(60.0, 10.0, 0.0);
     let growing = |share_a_look: f64| {
@@ -212,7 +258,7 @@ fn a_forecast_acts_before_the_threshold() {
         for back in (1..=10u32).rev() {
             let used = (RAM as f64 * (0.6 - share_a_look * f64::from(back))) as u64;
             let at = now.at.saturating_sub(back * Duration::from_secs(30));
-            history.push(Sample { at, ram_used_bytes: used, ..Sample::of(&now, None) });
+            history.push(Sample { at, ram_used_bytes: used, ..Sample::of(&now) });
         }
         decide(&now, &history, &[], &config())
     };

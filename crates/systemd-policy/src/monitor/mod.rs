@@ -17,14 +17,14 @@ use crate::alerts::{Alert, Alerts, Kind, send};
 use crate::config::Config;
 use crate::decide::{Action, Recommendation, Standing, decide, remember};
 use crate::error::Result;
-use crate::history::{History, Vram};
+use crate::history::History;
 use crate::notify::Notifier;
 use crate::observe::{Observer, Snapshot};
 
 /// How often is looked whether it is to stop.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Where rounds get what is so.
+/// Where rounds get what is so. One that can read the card adds its memory ([`Snapshot::vram`]) to what an [`Observer`] sees.
 pub trait Source {
     /// What is so now.
     ///
@@ -32,11 +32,6 @@ pub trait Source {
     ///
     /// What [`Observer::observe`] gives.
     fn observe(&mut self, config: &Config) -> Result<Snapshot>;
-
-    /// The card's memory, from whoever can read it.
-    fn vram(&mut self) -> Option<Vram> {
-        None
-    }
 }
 
 impl Source for Observer {
@@ -143,25 +138,33 @@ impl<S: Source, H: Hands> Monitor<S, H> {
     ///
     /// That of the source, which is told too. What could not be done is no error, but in [`Round::applied`].
     pub fn round(&mut self) -> Result<Round> {
+        let mut told = Vec::new();
+        let round = self.look_and_act(&mut told);
+        // Only now: what is done about it does not wait for those who are told.
+        for failed in send(&told, &self.config.alerts, &mut self.log) {
+            self.line(4, &format!("alerts could not go by {}: {}", failed.way, failed.reason));
+        }
+        Ok(Round { alerts: told, ..round? })
+    }
+
+    fn look_and_act(&mut self, told: &mut Vec<Alert>) -> Result<Round> {
         let snapshot = self.source.observe(&self.config);
         let now = snapshot.as_ref().map_or_else(|_| self.last_look(), |snapshot| snapshot.at);
-        let mut told = Vec::new();
         let failed = snapshot.as_ref().err().map(|error| format!("a round failed: {error}"));
-        self.tell(Kind::Round, failed.as_deref(), "rounds go well again", now, &mut told);
+        self.tell(Kind::Round, failed.as_deref(), "rounds go well again", now, told);
         let snapshot = snapshot?;
         if !std::mem::replace(&mut self.begun, true) {
             self.take_over(now);
         }
-        let vram = self.source.vram();
         let recommendations = decide(&snapshot, &self.history, &self.standing, &self.config);
-        self.history.record(&snapshot, vram);
+        self.history.record(&snapshot);
         let applied = self.act(&recommendations, now);
         for (kind, wrong, well) in watch::look(&self.history, &self.config, &self.alerts) {
-            self.tell(kind, wrong.as_deref(), &well, now, &mut told);
+            self.tell(kind, wrong.as_deref(), &well, now, told);
         }
         let wrong = applied.could_not.first().map(|first| format!("{}: {}", first.what, first.reason));
-        self.tell(Kind::Measure, wrong.as_deref(), "measures take effect again", now, &mut told);
-        Ok(Round { snapshot, recommendations, applied, alerts: told })
+        self.tell(Kind::Measure, wrong.as_deref(), "measures take effect again", now, told);
+        Ok(Round { snapshot, recommendations, applied, alerts: Vec::new() })
     }
 
     /// Takes the measures back, unless they are to stay.
@@ -251,11 +254,7 @@ impl<S: Source, H: Hands> Monitor<S, H> {
     }
 
     fn tell(&mut self, kind: Kind, wrong: Option<&str>, well: &str, now: Duration, told: &mut Vec<Alert>) {
-        let Some(alert) = self.alerts.look(kind, wrong, well, now, &self.config.alerts) else { return };
-        for failed in send(&alert, &self.config.alerts, &mut self.log) {
-            self.line(4, &format!("the alert could not go by {}: {}", failed.way, failed.reason));
-        }
-        told.push(alert);
+        told.extend(self.alerts.look(kind, wrong, well, now, &self.config.alerts));
     }
 
     /// A line of the log, with the priority that the journal reads.

@@ -37,7 +37,7 @@ impl<F: FnMut(u64) -> Option<u64>> Source for Synthetic<F> {
         };
         let services =
             config.services.keys().zip(100..).map(|(name, pid)| (name.clone(), service(pid))).collect();
-        Ok(Snapshot { at: Duration::from_secs(self.round), system, services, lacks: Vec::new() })
+        Ok(Snapshot { at: Duration::from_secs(self.round), system, services, ..Snapshot::default() })
     }
 }
 

@@ -22,10 +22,11 @@ pub(super) fn look(
 ) -> Vec<(Kind, Option<String>, String)> {
     let percent = |share: f64| share * 1e2;
     let pressure: Share = |sample| sample.pressure_some_avg10.unwrap_or_default() / 1e2;
-    let numbers: [(Kind, &str, f64, Share); 4] = [
+    let numbers: [(Kind, &str, f64, Share); 5] = [
         (Kind::RamCritical, "RAM", config.ram_critical, Sample::ram_share),
         (Kind::RamHigh, "RAM", config.ram_high, Sample::ram_share),
         (Kind::SwapHigh, "swap", config.swap_high, Sample::swap_share),
+        (Kind::VramHigh, "VRAM", config.vram_high, Sample::vram_share),
         (Kind::PressureHigh, "waiting for memory", config.pressure_high_percent / 1e2, pressure),
     ];
     let mut seen: Vec<_> = numbers
@@ -54,8 +55,11 @@ pub(super) fn look(
         (exhaustion.likely_s <= config.forecast_s as f64).then_some(text)
     };
     // Memory that is half empty and fills is at work.
-    let filled = history.recent(1).all(|sample| sample.ram_share() >= config.ram_high / 2.0);
-    let wrong = soon("RAM", &forecast.ram).filter(|_| filled).or_else(|| soon("swap", &forecast.swap));
+    let filled = |share: Share, high: f64| history.recent(1).all(|sample| share(sample) >= high / 2.0);
+    let wrong = soon("RAM", &forecast.ram)
+        .filter(|_| filled(Sample::ram_share, config.ram_high))
+        .or_else(|| soon("swap", &forecast.swap))
+        .or_else(|| soon("VRAM", &forecast.vram).filter(|_| filled(Sample::vram_share, config.vram_high)));
     seen.push((Kind::Forecast, wrong, "memory is not about to be exhausted any more".to_owned()));
     seen
 }
@@ -64,6 +68,10 @@ pub(super) fn look(
 pub(super) fn status(round: &Round) -> String {
     let system = &round.snapshot.system;
     let (ram, swap) = (system.ram_share() * 1e2, system.swap_share() * 1e2);
+    let vram =
+        round.snapshot.vram.map_or(String::new(), |vram| format!(", VRAM {:.1} %", vram.share() * 1e2));
     let (done, could_not) = (round.applied.done.len(), round.applied.could_not.len());
-    format!("RAM {ram:.1} %, swap {swap:.1} % used; this round: {done} done, {could_not} could not be done")
+    format!(
+        "RAM {ram:.1} %, swap {swap:.1} %{vram} used; this round: {done} done, {could_not} could not be done"
+    )
 }

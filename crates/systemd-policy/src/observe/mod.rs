@@ -59,6 +59,8 @@ pub struct Snapshot {
     pub at: Duration,
     /// The machine.
     pub system: System,
+    /// The card's memory, if whoever can read it handed it in: this crate cannot, and leaves it empty.
+    pub vram: Option<Vram>,
     /// The configured services that are there, by unit name.
     pub services: BTreeMap<String, Service>,
     /// What could not be seen, and what that means: no PSI, cgroup v1, no swap, not enough rights.
@@ -107,6 +109,23 @@ impl System {
     #[must_use]
     pub fn swap_share(&self) -> f64 {
         share(self.swap_used_bytes(), self.swap_total_bytes)
+    }
+}
+
+/// Memory of a graphics card.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vram {
+    /// In use, in bytes.
+    pub used_bytes: u64,
+    /// What there is, in bytes.
+    pub total_bytes: u64,
+}
+
+impl Vram {
+    /// In use, 0 to 1; 0 where there is none.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        share(self.used_bytes, self.total_bytes)
     }
 }
 

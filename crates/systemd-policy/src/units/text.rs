@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use super::{HEADER, Scope};
-use crate::act::Limit;
+use crate::act::{Limit, RELEASE_PATIENCE};
 use crate::config::{Config, Priority, ServicePolicy};
 use crate::error::{Error, Result};
 
-/// What one round may take beyond the interval: services that are asked to release memory may take their time.
+/// What one round may take beyond the interval, without asking services to release memory and without sending alerts, in seconds.
 const ROUND_S: u64 = 120;
 
 /// The drop-in of a service; `None` if there is nothing to say.
@@ -57,12 +57,14 @@ pub(super) fn monitor(config: &Config, scope: Scope, command: &[String]) -> Resu
     if !command.first().is_some_and(|program| program.starts_with('/')) {
         return Err(Error::refused("the unit of the monitor", "its command is no absolute path", next));
     }
+    let listening = config.services.values().filter(|policy| policy.release_socket.is_some()).count() as u64;
+    let waits_s = listening * RELEASE_PATIENCE.as_secs() + config.alerts.ways() * config.alerts.timeout_s;
     let mut text = format!(
         "{HEADER}\n[Unit]\nDescription=Memory monitor: RAM and swap of services\n\n\
          [Service]\nType=notify\nNotifyAccess=main\nExecStart={}\nRestart=on-failure\nRestartSec=5\nWatchdogSec={}\n\
          TimeoutStopSec={ROUND_S}\n\n",
         quoted(command)?,
-        config.interval_s.saturating_mul(2).saturating_add(ROUND_S),
+        config.interval_s.saturating_mul(2).saturating_add(ROUND_S).saturating_add(waits_s),
     );
     // What a user's systemd can do without privileges, and what costs the monitor nothing.
     text.push_str(
@@ -99,7 +101,9 @@ AmbientCapabilities=
 ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
-PrivateDevices=yes
+# To ask the driver how full the card is. Of devices it sees only these, and those that hold nothing, such as /dev/null.
+DevicePolicy=closed
+DeviceAllow=char-nvidia* rw
 ProtectClock=yes
 ProtectHostname=yes
 ProtectKernelLogs=yes

@@ -10,7 +10,7 @@ use systemd_policy::{Action, Recommendation, Roots, decide, observe, remember};
 
 use super::report::{advice, in_words};
 use super::state::{State, leftovers};
-use super::{expect_systemd, failure, is_root, look_twice, roots, tell};
+use super::{expect_systemd, failure, is_root, look_twice, tell};
 use crate::args;
 use crate::failure::Failure;
 use crate::output::{Align, BAD, Bytes, DIM, Paint, Table, WARN, printable, wrapped};
@@ -31,7 +31,7 @@ pub(super) fn run(session: &Session, args: &args::Apply) -> Result<(), Failure> 
         return undo(session, args, &state);
     }
     let config = &session.config().memory;
-    let (now, history) = look_twice(&roots(args.recorded.as_deref()), config)?;
+    let (now, history) = look_twice(session, args.recorded.as_deref())?;
     let measures = state.measures()?;
     let mut standing = state.standing(now.at)?;
     let mut recommendations = leftovers(&measures, config);
@@ -172,7 +172,7 @@ fn deed(step: &Step) -> String {
         Deed::Lift(limit, to) => format!("set {} to {}, as it was before", limit.property(), amount(*to)),
         Deed::BringBack => format!("bring up to {bytes} back from swap"),
         Deed::Reclaim => format!("reclaim {bytes}"),
-        Deed::AskToRelease(socket) => format!("ask at {socket:?} to release {bytes}"),
+        Deed::AskToRelease(socket, memory) => format!("ask at {socket:?} to release {bytes} of {memory}"),
         Deed::Nothing => "nothing to take back".to_owned(),
     }
 }

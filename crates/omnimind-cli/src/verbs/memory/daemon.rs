@@ -7,32 +7,15 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use systemd_policy::act::SystemdHands;
-use systemd_policy::history::Vram;
-use systemd_policy::monitor::{Monitor, Round, Source};
+use systemd_policy::monitor::{Monitor, Round};
 use systemd_policy::notify::Notifier;
-use systemd_policy::{Config, Observer, Report, Roots, Snapshot};
+use systemd_policy::{Config, Report, Roots};
 
 use super::state::State;
-use super::{Card, expect_systemd, failure};
+use super::{Eyes, expect_systemd, failure};
 use crate::args;
 use crate::failure::Failure;
 use crate::session::Session;
-
-/// The machine and its card.
-struct Eyes {
-    observer: Observer,
-    card: Card,
-}
-
-impl Source for Eyes {
-    fn observe(&mut self, config: &Config) -> systemd_policy::Result<Snapshot> {
-        self.observer.observe(config)
-    }
-
-    fn vram(&mut self) -> Option<Vram> {
-        self.card.memory()
-    }
-}
 
 pub(super) fn run(session: &Session, args: &args::Daemon) -> Result<(), Failure> {
     let mut config = session.config().memory.clone();
@@ -48,7 +31,6 @@ pub(super) fn run(session: &Session, args: &args::Daemon) -> Result<(), Failure>
     } else {
         SystemdHands::system(Roots::default())
     };
-    let eyes = Eyes { observer: Observer::new(Roots::default()), card: Card::of(session) };
     let mut log = Lines::to_stderr();
     // Lost if stderr is closed: nothing can be said about that.
     drop(writeln!(
@@ -58,7 +40,7 @@ pub(super) fn run(session: &Session, args: &args::Daemon) -> Result<(), Failure>
         config.services.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
         state.path().display()
     ));
-    let mut monitor = Monitor::new(config.clone(), eyes, hands)
+    let mut monitor = Monitor::new(config.clone(), Eyes::on(session, None), hands)
         .keep_at(state.path().to_owned())
         .log_to(Box::new(Lines::to_stderr()));
     let mut known = Vec::new();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use systemd_policy::forecast::{Forecast, Outlook};
 use systemd_policy::history::Sample;
-use systemd_policy::{Config, History, Observer};
+use systemd_policy::{Config, History, Observer, Snapshot};
 
 use super::{Card, failure, roots, tell};
 use crate::args;
@@ -52,8 +52,8 @@ pub(super) fn run(session: &Session, args: &args::Forecast) -> Result<(), Failur
         if round > 0 {
             thread::sleep(args.every);
         }
-        let seen = observer.observe(&config).map_err(failure)?;
-        history.record(&seen, card.memory());
+        let seen = Snapshot { vram: card.memory(), ..observer.observe(&config).map_err(failure)? };
+        history.record(&seen);
         lacks = seen.lacks;
     }
     drop(watching);

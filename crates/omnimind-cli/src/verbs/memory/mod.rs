@@ -16,7 +16,8 @@ use std::thread;
 use std::time::Duration;
 
 use gpu_probe::GpuProbe;
-use systemd_policy::history::Vram;
+use systemd_policy::monitor::Source;
+use systemd_policy::observe::Vram;
 use systemd_policy::{Config, Error, History, Observer, Roots, Snapshot};
 
 use crate::args::MemoryVerb;
@@ -31,7 +32,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(600);
 
 pub(super) fn run(session: &Session, verb: &MemoryVerb) -> Result<(), Failure> {
     match verb {
-        MemoryVerb::Report(machine) => report::run(session, &roots(machine.recorded.as_deref())),
+        MemoryVerb::Report(machine) => report::run(session, machine.recorded.as_deref()),
         MemoryVerb::Apply(args) => apply::run(session, args),
         MemoryVerb::Swap(machine) => swap::run(session, &roots(machine.recorded.as_deref())),
         MemoryVerb::Budget(args) => budget::run(session, args),
@@ -79,13 +80,34 @@ fn tell(output: Output, lacks: &[String]) {
     }
 }
 
+/// The machine, and the card of this one: a recorded machine has none.
+struct Eyes {
+    observer: Observer,
+    card: Option<Card>,
+}
+
+impl Eyes {
+    fn on(session: &Session, recorded: Option<&Path>) -> Self {
+        let card = recorded.is_none().then(|| Card::of(session));
+        Self { observer: Observer::new(roots(recorded)), card }
+    }
+}
+
+impl Source for Eyes {
+    fn observe(&mut self, config: &Config) -> systemd_policy::Result<Snapshot> {
+        let vram = self.card.as_ref().and_then(Card::memory);
+        Ok(Snapshot { vram, ..self.observer.observe(config)? })
+    }
+}
+
 /// What is so now, and what was so a moment before.
-fn look_twice(roots: &Roots, config: &Config) -> Result<(Snapshot, History), Failure> {
-    let mut observer = Observer::new(roots.clone());
+fn look_twice(session: &Session, recorded: Option<&Path>) -> Result<(Snapshot, History), Failure> {
+    let config = &session.config().memory;
+    let mut eyes = Eyes::on(session, recorded);
     let mut history = History::default();
-    history.record(&observer.observe(config).map_err(failure)?, None);
+    history.record(&eyes.observe(config).map_err(failure)?);
     thread::sleep(BETWEEN_LOOKS);
-    Ok((observer.observe(config).map_err(failure)?, history))
+    Ok((eyes.observe(config).map_err(failure)?, history))
 }
 
 /// The card that the settings name, to be looked at.

@@ -1,9 +1,10 @@
 //! `memory report`: the machine, the configured services, and what should be done.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use systemd_policy::report::SystemReport;
-use systemd_policy::{Action, Config, Recommendation, Report, Roots, decide};
+use systemd_policy::{Action, Config, Recommendation, Report, decide};
 
 use super::state::State;
 use super::{look_twice, tell};
@@ -11,9 +12,9 @@ use crate::failure::Failure;
 use crate::output::{Align, BAD, Bytes, GOOD, Paint, Percent, Table, WARN, printable, wrapped};
 use crate::session::Session;
 
-pub(super) fn run(session: &Session, roots: &Roots) -> Result<(), Failure> {
+pub(super) fn run(session: &Session, recorded: Option<&Path>) -> Result<(), Failure> {
     let config = &session.config().memory;
-    let (now, history) = look_twice(roots, config)?;
+    let (now, history) = look_twice(session, recorded)?;
     // Reading what stands needs no rights; what cannot be read is as if nothing stood.
     let standing = State::of_system().standing(now.at).unwrap_or_default();
     let recommendations = decide(&now, &history, &standing, config);
@@ -142,7 +143,8 @@ pub(super) fn in_words(action: Action) -> &'static str {
         Action::KeepOutOfSwap => "keep it out of swap",
         Action::Protect => "reclaim it last",
         Action::BringBack => "bring it back from swap",
-        Action::AskToRelease => "ask it to release memory",
+        Action::AskToRelease => "ask it to release RAM",
+        Action::AskToReleaseVram => "ask it to release VRAM",
         Action::Reclaim => "reclaim memory of it",
         Action::Limit => "let it grow no further",
         Action::Lift => "take back what was set",

@@ -137,6 +137,7 @@ fn recommendation() -> impl Strategy<Value = Recommendation> {
         Just(Action::Protect),
         Just(Action::BringBack),
         Just(Action::AskToRelease),
+        Just(Action::AskToReleaseVram),
         Just(Action::Reclaim),
         Just(Action::Limit),
         Just(Action::Lift),

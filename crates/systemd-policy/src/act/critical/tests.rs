@@ -76,5 +76,5 @@ fn without_rights(buffer: &[u8], page: usize, before: usize) {
 
 /// `setfsuid` of this thread would keep its capability to lock, so its whole effective set is dropped. Whether it is.
 fn become_nobody() -> bool {
-    super::super::syscalls::drop_thread_capabilities().is_ok()
+    super::locks::drop_thread_capabilities().is_ok()
 }

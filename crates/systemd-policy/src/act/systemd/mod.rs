@@ -1,7 +1,7 @@
 //! Hands on a real system: limits through systemd's D-Bus API, what is in effect from cgroup files, pages through
 //! `process_madvise`.
 
-mod bus;
+mod manager;
 #[cfg(test)]
 mod tests;
 
@@ -9,17 +9,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::cgroup::Cgroup;
-use super::hands::{Hands, InEffect, Limit, Moved};
+use super::hands::{Hands, InEffect, Limit, Memory, Moved, RELEASE_PATIENCE};
 use super::pages::{Process, swap_and_rss};
 use super::release;
+use crate::bus::Bus;
 use crate::error::{Error, Result};
 use crate::observe::Roots;
+use manager::Systemd;
 
 /// How long systemd may take to write to the cgroup what it was told.
 const TAKES_EFFECT: Duration = Duration::from_secs(2);
-
-/// How long a service may take to release memory.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Infinity, over D-Bus.
 const INFINITY: u64 = u64::MAX;
@@ -27,7 +26,7 @@ const INFINITY: u64 = u64::MAX;
 /// Hands on a real system. Connects when it is first needed, and again after the connection has broken.
 #[derive(Debug)]
 pub struct SystemdHands {
-    systemd: bus::Systemd,
+    systemd: Systemd,
     roots: Roots,
 }
 
@@ -35,19 +34,19 @@ impl SystemdHands {
     /// On the services of the system. Needs root, or polkit's leave.
     #[must_use]
     pub fn system(roots: Roots) -> Self {
-        Self { systemd: bus::Systemd::new(bus::Bus::System), roots }
+        Self { systemd: Systemd::new(Bus::System), roots }
     }
 
     /// On the services of the user who calls.
     #[must_use]
     pub fn user(roots: Roots) -> Self {
-        Self { systemd: bus::Systemd::new(bus::Bus::User), roots }
+        Self { systemd: Systemd::new(Bus::User), roots }
     }
 
     /// On the systemd of the bus at this D-Bus address.
     #[must_use]
     pub fn at(address: &str, roots: Roots) -> Self {
-        Self { systemd: bus::Systemd::new(bus::Bus::Address(address.to_owned())), roots }
+        Self { systemd: Systemd::new(Bus::Address(address.to_owned())), roots }
     }
 
     /// Has systemd read its units anew, after they were installed or removed.
@@ -172,11 +171,21 @@ impl Hands for SystemdHands {
         Ok(Moved { before_bytes, after_bytes: cgroup.memory_bytes()? })
     }
 
-    fn ask_to_release(&mut self, unit: &str, socket: &Path, bytes: u64, reason: &str) -> Result<Moved> {
+    fn ask_to_release(
+        &mut self,
+        unit: &str,
+        socket: &Path,
+        memory: Memory,
+        bytes: u64,
+        reason: &str,
+    ) -> Result<Moved> {
         let cgroup = self.running(unit)?;
         let before_bytes = cgroup.memory_bytes()?;
-        release::ask(socket, bytes, reason, RELEASE_PATIENCE)?;
-        Ok(Moved { before_bytes, after_bytes: cgroup.memory_bytes()? })
+        let answer = release::ask(socket, memory, bytes, reason, RELEASE_PATIENCE)?;
+        Ok(match memory {
+            Memory::Ram => Moved { before_bytes, after_bytes: cgroup.memory_bytes()? },
+            Memory::Vram => Moved { before_bytes: answer.released_bytes, after_bytes: 0 },
+        })
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use zbus::blocking::{Connection, connection::Builder};
+use zbus::blocking::Connection;
 use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 
+use crate::bus::Bus;
 use crate::error::{Error, Result};
 
-/// How long one call may take.
+/// How long connecting may take, and each call may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The manager of all units.
@@ -40,14 +41,6 @@ trait Manager {
 )]
 trait Properties {
     fn get(&self, interface: &str, name: &str) -> zbus::Result<OwnedValue>;
-}
-
-/// Which systemd.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Bus {
-    System,
-    User,
-    Address(String),
 }
 
 /// A connection that is made when it is needed, and again after it has broken.
@@ -110,7 +103,7 @@ impl Systemd {
     ) -> Result<T> {
         let answer = match self.connection.take() {
             Some(connection) => Ok(connection),
-            None => self.connect(),
+            None => self.bus.connect(PATIENCE),
         }
         .and_then(|connection| {
             let answer = work(&connection)?;
@@ -119,15 +112,6 @@ impl Systemd {
         });
         // After an error that a connection survives there is merely a new one.
         answer.map_err(|error| said(unit, what, &error))
-    }
-
-    fn connect(&self) -> zbus::Result<Connection> {
-        let builder = match &self.bus {
-            Bus::System => Builder::system()?,
-            Bus::User => Builder::session()?,
-            Bus::Address(address) => Builder::address(address.as_str())?,
-        };
-        builder.method_timeout(PATIENCE).build()
     }
 }
 

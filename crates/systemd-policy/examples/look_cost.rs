@@ -1,7 +1,7 @@
 //! What a look costs in CPU time, on this machine's `/proc`, with as many processes as are asked for (300):
 //!
 //! ```text
-//! cargo run --release -p systemd-policy --example sample_cost [processes] [looks]
+//! cargo run --release -p systemd-policy --example look_cost [processes] [looks]
 //! ```
 //!
 //! The processes sleep; a service that has them all is written as a cgroup below a temporary directory, so that neither systemd
@@ -89,7 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let seen = observer.observe(&config)?;
         assert_eq!(seen.services.values().map(|service| service.pids.len()).sum::<usize>(), processes);
         let all = decide(&seen, &history, &[], &config);
-        history.record(&seen, None);
+        history.record(&seen);
         let _ = Report::of(&seen, &all, &config);
         Ok(())
     })?;
