@@ -1,6 +1,8 @@
 //! Consolidating (R3, R4), one item at a time and in one direction: classify, hash, compress or seal, commit, free. Until
 //! the commit an item is only borrowed, so a failure leaves it as it was; freeing comes after, and cannot fail it any more.
 
+use std::borrow::Cow;
+
 use memory_store::{
     Batch, Committed, ContentHash, LayerName, Memory, NewMemory, NewTensor, ObjectRef, Tensor,
 };
@@ -270,7 +272,8 @@ impl Consolidator {
                         outcome.warning = Some(warning);
                     }
                 }
-                (TensorData::Device(_) | TensorData::Kept(_) | TensorData::Host(_), _) => {}
+                (TensorData::Host(Cow::Owned(bytes)), _) => outcome.freed_host_bytes += bytes.len() as u64,
+                (TensorData::Device(_) | TensorData::Kept(_) | TensorData::Host(Cow::Borrowed(_)), _) => {}
             }
         }
         if let Err(warning) = self.record_freed(committed, outcome.freed_bytes) {
@@ -313,6 +316,7 @@ impl Plan<'_> {
             tensors: self.item.tensors.len(),
             freed_bytes: 0,
             released_to_owner_bytes: 0,
+            freed_host_bytes: 0,
             still_held: Vec::new(),
             warning: None,
         }

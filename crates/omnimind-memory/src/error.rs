@@ -214,6 +214,10 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// Nobody can ask for memory, because the socket cannot be listened at.
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    ReleaseSocket(systemd_policy::Error),
     /// The index refused a query or a signature, or its snapshot could not be made.
     #[error(transparent)]
     Index(#[from] IndexError),

@@ -1,5 +1,5 @@
-//! Items that lie idle: still on the device, and the first to leave when somebody else needs the room (R30, R46). Who has an
-//! item is decided here: it is in the registry, or with one thread that consolidates it, or gone; never two of these.
+//! Items that lie idle: still on the device or in host memory, and the first to leave when somebody else needs the room (R30, R46).
+//! Who has an item is decided here: it is in the registry, or with one thread that consolidates it, or gone; never two of these.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -12,7 +12,7 @@ use memory_store::ContentHash;
 use serde::Serialize;
 use softhair_compress::Policy;
 
-use crate::{Consolidator, Failed, Item, ProcessContext, TensorData};
+use crate::{Consolidator, Failed, Item, NamedTensor, ProcessContext, TensorData};
 
 /// Items last used within as long of each other are equally old.
 const AGE_GRAIN: Duration = Duration::from_secs(1);
@@ -77,6 +77,8 @@ pub struct IdleItem {
     pub context: ProcessContext,
     /// Device memory that leaves with it, in bytes.
     pub device_bytes: u64,
+    /// Host memory that leaves with it, in bytes. What it only borrows (a mapped file, a framework's tensor) is not counted.
+    pub host_bytes: u64,
     /// How long it has not been used.
     pub idle_for: Duration,
     /// What bringing it back would take.
@@ -85,10 +87,21 @@ pub struct IdleItem {
     pub state: IdleState,
 }
 
+/// Where room is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// On the card of this index.
+    Card(u32),
+    /// On any card.
+    AnyCard,
+    /// In host memory.
+    Host,
+}
+
 impl Consolidator {
-    /// Hands over an item that nobody uses now. It stays on the device until it is [taken](Self::take) back, or until
-    /// [`with_rescue`](Self::with_rescue) or [`consolidate_idle`](Self::consolidate_idle) needs its memory. Then it is consolidated
-    /// for `context`.
+    /// Hands over an item that nobody uses now. It stays where it is until it is [taken](Self::take) back, or until
+    /// [`with_rescue`](Self::with_rescue), [`consolidate_idle`](Self::consolidate_idle) or
+    /// [`consolidate_idle_host`](Self::consolidate_idle_host) needs its memory. Then it is consolidated for `context`.
     ///
     /// # Errors
     /// An item that could not be consolidated is handed back at once, with the reason.
@@ -161,6 +174,7 @@ struct Entry {
     policy: Option<Policy>,
     bytes: u64,
     device_bytes: BTreeMap<u32, u64>,
+    host_bytes: u64,
     /// Milliseconds since the registry was made; negative for what is older.
     last_use: i64,
     place: Place,
@@ -189,6 +203,7 @@ impl Idle {
             policy: item.policy,
             bytes: item.original_bytes(),
             device_bytes: device_bytes(&item),
+            host_bytes: item.tensors.iter().map(NamedTensor::owned_host_bytes).sum(),
             last_use,
             place: Place::Here(item),
         };
@@ -226,6 +241,7 @@ impl Idle {
             kind: entry.kind.clone(),
             context: entry.context.clone(),
             device_bytes: entry.device_bytes.values().sum(),
+            host_bytes: entry.host_bytes,
             idle_for: Duration::from_millis(now.saturating_sub(entry.last_use).max(0).unsigned_abs()),
             cost: entries.cost(entry),
             state: match entry.place {
@@ -250,20 +266,15 @@ impl Idle {
     }
 
     /// Takes items out to be consolidated: least recently used first, among equally old ones cheapest to bring back first, until
-    /// they hold `bytes` bytes of the device, or just one. None of those in `except`, and none that holds nothing there.
-    pub(crate) fn claim(
-        &self,
-        bytes: Option<u64>,
-        device: Option<u32>,
-        except: &HashSet<IdleId>,
-    ) -> Vec<Claim<'_>> {
+    /// they hold `bytes` bytes there, or just one. None of those in `except`, and none that holds nothing there.
+    pub(crate) fn claim(&self, bytes: Option<u64>, room: Room, except: &HashSet<IdleId>) -> Vec<Claim<'_>> {
         let mut entries = self.lock();
         let mut order: Vec<_> = entries
             .by_id
             .iter()
             .filter(|(id, entry)| matches!(entry.place, Place::Here(_)) && !except.contains(id))
             .map(|(&id, entry)| {
-                (entry.age_rank(), entries.cost(entry).stored_bytes, id, entry.bytes_on(device))
+                (entry.age_rank(), entries.cost(entry).stored_bytes, id, entry.bytes_in(room))
             })
             .filter(|&(.., held)| held > 0)
             .collect();
@@ -340,11 +351,12 @@ impl Entry {
         self.last_use.div_euclid(millis(AGE_GRAIN))
     }
 
-    /// Bytes on a device, or on all of them.
-    fn bytes_on(&self, device: Option<u32>) -> u64 {
-        match device {
-            Some(device) => self.device_bytes.get(&device).copied().unwrap_or(0),
-            None => self.device_bytes.values().sum(),
+    /// Bytes that leave there with it.
+    fn bytes_in(&self, room: Room) -> u64 {
+        match room {
+            Room::Card(device) => self.device_bytes.get(&device).copied().unwrap_or(0),
+            Room::AnyCard => self.device_bytes.values().sum(),
+            Room::Host => self.host_bytes,
         }
     }
 }
@@ -418,80 +430,4 @@ fn millis(duration: Duration) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use gpu_probe::{DeviceMemory, SimulatedGpu};
-    use softhair_compress::DType;
-
-    use super::*;
-    use crate::NamedTensor;
-
-    fn item(kind: &str, gpu: &SimulatedGpu, device: u32, bytes: u64) -> Item<'static> {
-        let allocation = gpu.allocate(device, bytes).unwrap();
-        Item::new(kind, vec![NamedTensor::device("w", DType::U8, [bytes as usize], allocation)])
-    }
-
-    fn claimed(idle: &Idle, bytes: Option<u64>, device: Option<u32>) -> Vec<IdleId> {
-        idle.claim(bytes, device, &HashSet::new()).iter().map(|claim| claim.id).collect()
-    }
-
-    #[test]
-    fn the_least_recently_used_leave_first_and_among_equals_the_cheapest() {
-        // R30
-        let (idle, gpu) = (Idle::new(), SimulatedGpu::default());
-        let context = ProcessContext::new("a").unwrap();
-        let add = |kind: &str, bytes, minutes: u64| {
-            idle.add(item(kind, &gpu, 0, bytes), &context, Duration::from_secs(60 * minutes))
-        };
-        let fresh = add("model", 10, 0);
-        let large = add("model", 900, 5);
-        let small = add("model", 100, 5);
-        let oldest = add("model", 500, 60);
-        assert_eq!(
-            claimed(&idle, None, Some(0)),
-            [oldest],
-            "one at a time if it is not known how much is wanted"
-        );
-        assert_eq!(claimed(&idle, Some(601), Some(0)), [oldest, small, large]);
-        assert_eq!(claimed(&idle, Some(10_000), None), [oldest, small, large, fresh]);
-        assert!(claimed(&idle, None, Some(1)).is_empty(), "nothing is on that card");
-        assert!(idle.touch(oldest));
-        assert_eq!(claimed(&idle, None, Some(0)), [small]);
-        let except = HashSet::from([small]);
-        assert_eq!(idle.claim(None, None, &except)[0].id, large);
-    }
-
-    #[test]
-    fn what_a_type_took_before_is_what_it_is_expected_to_take() {
-        let (idle, gpu) = (Idle::new(), SimulatedGpu::default());
-        let context = ProcessContext::new("a").unwrap();
-        let ids: Vec<_> =
-            (0..2).map(|_| idle.add(item("model", &gpu, 0, 1000), &context, Duration::ZERO)).collect();
-        let cost = |at: usize| idle.list()[at].cost;
-        assert_eq!((cost(1).stored_bytes, cost(1).measured), (300, false));
-        let claim = idle.claim(None, None, &HashSet::new()).remove(0);
-        assert_eq!(claim.id, ids[0]);
-        let (_, ending) = claim.begin();
-        ending.stored(ContentHash::of(b"x"), 0.5);
-        assert_eq!((cost(1).stored_bytes, cost(1).measured), (500, true));
-        assert!(matches!(idle.take(ids[0]), Taken::Consolidated(hash) if hash == ContentHash::of(b"x")));
-        assert!(matches!(idle.take(ids[0]), Taken::Unknown));
-    }
-
-    #[test]
-    fn an_item_is_with_one_thread_at_a_time_and_whoever_wants_it_waits() {
-        let (idle, gpu) = (Idle::new(), SimulatedGpu::default());
-        let id = idle.add(item("model", &gpu, 0, 10), &ProcessContext::new("a").unwrap(), Duration::ZERO);
-        let before = idle.settlements();
-        let claim = idle.claim(None, None, &HashSet::new()).remove(0);
-        assert!(idle.claim(None, None, &HashSet::new()).is_empty() && !idle.touch(id));
-        let (item, ending) = claim.begin();
-        std::thread::scope(|scope| {
-            let taking = scope.spawn(|| idle.take(id));
-            let waiting = scope.spawn(|| idle.news_since(before));
-            ending.unharmed(item.unwrap());
-            assert!(matches!(taking.join().unwrap(), Taken::Item(_)));
-            assert!(waiting.join().unwrap());
-        });
-        assert!(!idle.news_since(idle.settlements()), "nobody is at work, so nobody is waited for");
-    }
-}
+mod tests;

@@ -140,6 +140,26 @@ impl<'a> NamedTensor<'a> {
         }
     }
 
+    /// Bytes of host memory that are its own, and so are gone with it: not those of a mapped file or of somebody else.
+    pub(crate) fn owned_host_bytes(&self) -> u64 {
+        match &self.data {
+            TensorData::Host(Cow::Owned(bytes)) => bytes.len() as u64,
+            TensorData::Host(Cow::Borrowed(_))
+            | TensorData::Device(_)
+            | TensorData::Kept(_)
+            | TensorData::Borrowed(_) => 0,
+        }
+    }
+
+    /// The elements, if they are in host memory, whoever's it is.
+    pub(crate) fn host_bytes(&self) -> Option<&[u8]> {
+        match &self.data {
+            TensorData::Host(bytes) => Some(bytes),
+            TensorData::Borrowed(borrowed) if borrowed.device().is_none() => borrowed.host_bytes(),
+            TensorData::Device(_) | TensorData::Kept(_) | TensorData::Borrowed(_) => None,
+        }
+    }
+
     /// Index of the card that it is on, if it is on one.
     pub(crate) fn card(&self) -> Option<u32> {
         match &self.data {

@@ -1,5 +1,5 @@
 //! Models that are critical while somebody uses them, and idle else (R46). How long a model is in use is decided here; what becomes
-//! of idle ones in `idle` and `rescue`.
+//! of idle ones in `idle` and `rescue`; which of its pages are locked meanwhile in `protection`.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -12,12 +12,13 @@ use softhair_compress::Policy;
 use topic_classifier::Signals;
 
 use crate::{
-    Consolidator, Error, Failed, IdleId, Item, NamedTensor, NotRescued, ProcessContext, Ran, Relief, Result,
-    Shortage, Taken,
+    Consolidator, Error, Failed, IdleId, Item, NamedTensor, NotRescued, ProcessContext, Protection, Ran,
+    Relief, Result, Shortage, Taken, protection::LockedPages,
 };
 
 /// A model that lives on the device (or in host memory) while it is used. Nobody touches it while it is leased; without a lease it is
-/// [idle](Consolidator::idle), and leaves when its memory is needed. The next lease brings it back.
+/// [idle](Consolidator::idle), and leaves when its memory is needed. The next lease brings it back. Of a model in host memory no page is
+/// swapped while it is leased, as far as the system lets this process lock memory; see [`ModelLease::protection`].
 ///
 /// What it was consolidated with bounds the error of one trip through the store, and every trip may add as much: give the item
 /// [`Policy::Exact`] if it has to come back bit for bit. Dropping a `Model` leaves it idle; [`Model::into_item`] takes it out.
@@ -69,8 +70,8 @@ enum Home {
 enum Place {
     /// With the consolidator, which may store it.
     Idle(IdleId),
-    /// With so many leases. With none only if it could not be handed over to the consolidator.
-    Leased { item: Arc<Item<'static>>, leases: usize },
+    /// With so many leases. With none only if it could not be handed over to the consolidator; then nothing is locked.
+    Leased { pages: Option<LockedPages>, item: Arc<Item<'static>>, leases: usize },
     /// In the store.
     Stored(ContentHash),
     /// Somebody took it out of the consolidator's list of idle items.
@@ -85,6 +86,13 @@ pub struct ModelLease<'m> {
     item: Option<Arc<Item<'static>>>,
     /// What had to leave so that it could come back.
     pub relief: Relief,
+    protection: Protection,
+}
+
+impl Place {
+    fn without_lease(item: Item<'static>) -> Self {
+        Self::Leased { pages: None, item: Arc::new(item), leases: 0 }
+    }
 }
 
 impl Consolidator {
@@ -147,19 +155,20 @@ impl Model {
         let mut relief = Relief::default();
         if let Place::Idle(id) = *place {
             *place = match self.consolidator.take(id) {
-                Taken::Item(item) => Place::Leased { item: Arc::new(item), leases: 0 },
+                Taken::Item(item) => Place::without_lease(item),
                 Taken::Consolidated(content_hash) => Place::Stored(content_hash),
                 Taken::Unknown => Place::Gone,
             };
         }
         if let Place::Stored(content_hash) = *place {
             let item = self.bring_back(&content_hash, &mut relief)?;
-            *place = Place::Leased { item: Arc::new(item), leases: 0 };
+            *place = Place::without_lease(item);
         }
         match &mut *place {
-            Place::Leased { item, leases } => {
+            Place::Leased { pages, item, leases } => {
                 *leases += 1;
-                Ok(ModelLease { model: self, item: Some(Arc::clone(item)), relief })
+                let protection = pages.get_or_insert_with(|| LockedPages::of(item)).protection().clone();
+                Ok(ModelLease { model: self, item: Some(Arc::clone(item)), relief, protection })
             }
             Place::Gone | Place::Idle(_) | Place::Stored(_) => Err(Error::InvalidItem {
                 kind: self.origin.kind.clone(),
@@ -178,7 +187,10 @@ impl Model {
     pub fn into_item(self) -> Taken {
         match self.place.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Place::Idle(id) => self.consolidator.take(id),
-            Place::Leased { item, .. } => Arc::into_inner(item).map_or(Taken::Unknown, Taken::Item),
+            Place::Leased { pages, item, .. } => {
+                drop(pages);
+                Arc::into_inner(item).map_or(Taken::Unknown, Taken::Item)
+            }
             Place::Stored(content_hash) => Taken::Consolidated(content_hash),
             Place::Gone => Taken::Unknown,
         }
@@ -231,12 +243,13 @@ impl Model {
         if *leases > 0 {
             return;
         }
-        let Place::Leased { item, .. } = std::mem::replace(&mut *place, Place::Gone) else { return };
-        // Every lease lets go of the item before it says so.
+        let Place::Leased { pages, item, .. } = std::mem::replace(&mut *place, Place::Gone) else { return };
+        // The locks hold the item, too; and every lease lets go of it before it says so.
+        drop(pages);
         let Some(item) = Arc::into_inner(item) else { return };
         *place = match self.consolidator.idle(item, &self.context) {
             Ok(id) => Place::Idle(id),
-            Err(failed) => Place::Leased { item: Arc::new(failed.item), leases: 0 },
+            Err(failed) => Place::without_lease(failed.item),
         };
     }
 
@@ -251,6 +264,32 @@ impl ModelLease<'_> {
     #[must_use]
     pub fn item(&self) -> &Item<'static> {
         self
+    }
+
+    /// How much of the model is kept from being swapped as long as it is leased, and what to set if that is not all.
+    ///
+    /// Pages in host memory are locked from the first lease to the end of the last, as far as `RLIMIT_MEMLOCK` has room (all of them
+    /// with `CAP_IPC_LOCK`). On systems other than Linux none are. The memory of a card is never swapped: 0 and 0 bytes.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use omnimind_memory::{Consolidator, DType, Item, NamedTensor, ProcessContext};
+    ///
+    /// # let scratch = tempfile::tempdir()?;
+    /// # let dir = scratch.path().join("store");
+    /// let consolidator = Arc::new(Consolidator::builder().store(dir).build()?);
+    /// let weights = NamedTensor::host("w", DType::F32, [64, 64], vec![0; 4 * 64 * 64]);
+    /// let model = consolidator.model(Item::new("model", vec![weights]), &ProcessContext::new("server")?).map_err(|f| f.error)?;
+    ///
+    /// let lease = model.lease()?;
+    /// let protection = lease.protection();
+    /// assert_eq!(protection.protected_bytes + protection.unprotected_bytes, 4 * 64 * 64);
+    /// println!("{}", protection.statement);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn protection(&self) -> &Protection {
+        &self.protection
     }
 }
 
@@ -286,135 +325,10 @@ impl fmt::Debug for ModelLease<'_> {
         f.debug_struct("ModelLease")
             .field("model", self.model)
             .field("relief", &self.relief)
+            .field("protection", &self.protection)
             .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use gpu_probe::{DeviceMemory, GpuProbe, SimulatedGpu};
-    use proptest::prelude::*;
-    use softhair_compress::DType;
-
-    use super::*;
-    use crate::TensorData;
-
-    const MODEL_BYTES: u64 = 64 << 10;
-
-    fn consolidator(dir: &tempfile::TempDir, card_bytes: u64) -> (Arc<SimulatedGpu>, Arc<Consolidator>) {
-        let gpu = Arc::new(SimulatedGpu::new(card_bytes));
-        let consolidator =
-            Consolidator::builder().store(dir.path().join("store")).gpu(gpu.clone()).without_kernels();
-        (gpu, Arc::new(consolidator.build().unwrap()))
-    }
-
-    fn contents(seed: u8) -> Vec<u8> {
-        (0..MODEL_BYTES).map(|at| (at as u8).wrapping_mul(seed | 1)).collect()
-    }
-
-    fn model(gpu: &SimulatedGpu, consolidator: &Arc<Consolidator>, seed: u8) -> Model {
-        let allocation = gpu.allocate(0, MODEL_BYTES).unwrap();
-        gpu.write(&allocation, 0, &contents(seed)).unwrap();
-        let tensor = NamedTensor::device("w", DType::U8, [MODEL_BYTES as usize], allocation);
-        let item = Item { policy: Some(Policy::Exact), ..Item::new("model", vec![tensor]) };
-        consolidator.model(item, &context()).unwrap()
-    }
-
-    fn context() -> ProcessContext {
-        ProcessContext::new("server").unwrap()
-    }
-
-    fn read(gpu: &SimulatedGpu, item: &Item<'_>) -> Vec<u8> {
-        let TensorData::Device(allocation) = &item.tensors[0].data else { panic!("not on the device") };
-        let mut bytes = vec![0; MODEL_BYTES as usize];
-        gpu.read(allocation, 0, &mut bytes).unwrap();
-        bytes
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
-
-        #[test]
-        fn a_leased_model_is_there_and_whole_whatever_happens_around_it(
-            steps in prop::collection::vec((0_usize..3, 0_u8..3), 1..25),
-        ) {
-            // R46. There is room for two of three, and each is wanted again and again.
-            let dir = tempfile::tempdir().unwrap();
-            let (gpu, consolidator) = consolidator(&dir, 2 * MODEL_BYTES);
-            let mut models = Vec::new();
-            for seed in 0..3 {
-                let _ = consolidator.consolidate_idle(u64::MAX);
-                models.push(model(&gpu, &consolidator, seed));
-            }
-            let mut leases: Vec<Vec<ModelLease<'_>>> = vec![vec![], vec![], vec![]];
-            for (which, step) in steps {
-                match step {
-                    0 => {
-                        let in_use = leases.iter().filter(|leases| !leases.is_empty()).count();
-                        let lease = models[which].lease();
-                        if !leases[which].is_empty() || in_use < 2 {
-                            leases[which].push(lease.unwrap());
-                        } else {
-                            prop_assert!(lease.is_err(), "two are in use, and there is no room for a third");
-                        }
-                    }
-                    1 => drop(leases[which].pop()),
-                    _ => drop(consolidator.consolidate_idle(MODEL_BYTES)),
-                }
-                for (seed, leases) in leases.iter().enumerate() {
-                    prop_assert_eq!(models[seed].is_leased(), !leases.is_empty());
-                    for lease in leases {
-                        prop_assert_eq!(read(&gpu, lease.item()), contents(seed as u8));
-                    }
-                }
-            }
-            drop(leases);
-            for model in models {
-                match model.into_item() {
-                    Taken::Item(item) => drop(consolidator.consolidate(vec![item], &context())),
-                    Taken::Consolidated(_) => {}
-                    Taken::Unknown => prop_assert!(false, "a model was lost"),
-                }
-            }
-            prop_assert_eq!(gpu.memory(0).unwrap().used_bytes, 0);
-        }
-    }
-
-    #[test]
-    fn a_model_that_cannot_come_back_stays_in_the_store_and_the_next_lease_tries_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let (gpu, consolidator) = consolidator(&dir, 2 * MODEL_BYTES);
-        let model = model(&gpu, &consolidator, 7);
-        assert_eq!(consolidator.consolidate_idle(u64::MAX).consolidated.len(), 1);
-        let others = gpu.allocate(0, 2 * MODEL_BYTES).unwrap();
-        let error = model.lease().unwrap_err().to_string();
-        assert!(error.contains("memory"), "{error}");
-        gpu.free(others).unwrap();
-        assert_eq!(read(&gpu, &model.lease().unwrap()), contents(7));
-    }
-
-    #[test]
-    fn a_model_in_host_memory_comes_back_to_host_memory_and_one_in_two_places_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let (gpu, consolidator) = consolidator(&dir, MODEL_BYTES);
-        let host = || NamedTensor::host("h", DType::U8, [4], vec![1, 2, 3, 4]);
-        let model = consolidator.model(Item::new("model", vec![host()]), &context()).unwrap();
-        let lease = model.lease().unwrap();
-        assert!(matches!(&lease.tensors[0].data, TensorData::Host(bytes) if bytes[..] == [1, 2, 3, 4]));
-        drop(lease);
-        let device = NamedTensor::device("d", DType::U8, [4], gpu.allocate(0, 4).unwrap());
-        let failed = consolidator.model(Item::new("model", vec![host(), device]), &context()).unwrap_err();
-        assert!(failed.error.to_string().contains("several places"), "{}", failed.error);
-        assert_eq!(failed.item.tensors.len(), 2);
-    }
-
-    #[test]
-    fn a_model_that_somebody_took_away_says_so() {
-        let dir = tempfile::tempdir().unwrap();
-        let (gpu, consolidator) = consolidator(&dir, MODEL_BYTES);
-        let model = model(&gpu, &consolidator, 1);
-        let taken = consolidator.take(consolidator.idle_items()[0].id);
-        assert!(matches!(taken, Taken::Item(_)));
-        assert!(model.lease().unwrap_err().to_string().contains("took it out"));
-    }
-}
+mod tests;

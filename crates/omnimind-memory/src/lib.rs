@@ -44,6 +44,8 @@
 //! | `content` | what makes two memories the same one |
 //! | `idle`, `shortage`, `rescue` | what may leave first, what ran out, and making room for it |
 //! | `lease` | models that are critical while somebody uses them, and idle else |
+//! | `protection` | pages of leased models that stay in RAM (on Linux) |
+//! | `release` | a monitor of the machine asks for RAM or VRAM, and idle items leave (on Linux) |
 //! | `pool` | tensors whose address outlives their contents |
 //! | `kernels` | the card's own kernels for all this, or the processor |
 //! | `deja_vu` | what a query resembles, across processes |
@@ -86,8 +88,11 @@ mod outcome;
 mod placement;
 mod pool;
 mod pressure;
+mod protection;
 mod reactivate;
 mod rehearsal;
+#[cfg(target_os = "linux")]
+mod release;
 mod rescue;
 mod sealed;
 #[cfg(feature = "homomorphic")]
@@ -119,7 +124,10 @@ pub use on_device::{DeviceTensor, ReactivatedOnDevice};
 pub use outcome::{Consolidated, Failed, Outcome, StillHeld};
 pub use pool::{GroupState, GroupStatus, Paused, Pool, PooledTensor, Resumed, Unvacated};
 pub use pressure::Pressure;
+pub use protection::Protection;
 pub use reactivate::{OwnedTensor, Reactivated, TensorStream, TraceWarning};
+#[cfg(target_os = "linux")]
+pub use release::ReleaseOnRequest;
 pub use rescue::{NotRescued, Ran, Relief, Rescued};
 #[cfg(feature = "homomorphic")]
 pub use sealed_signatures::MOST_ASKED;

@@ -1,6 +1,6 @@
 //! What came of consolidating: one answer per item, in numbers for programs and in words for people.
 
-use gpu_probe::Allocation;
+use gpu_probe::{Allocation, human_bytes};
 use memory_store::ContentHash;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use topic_classifier::{Classification, Layer};
@@ -66,6 +66,9 @@ pub struct Outcome {
     /// Device memory of others that was handed back to its owner, in bytes. Whether the card has it back by now is the owner's
     /// business: frameworks keep what they free for their next tensor.
     pub released_to_owner_bytes: u64,
+    /// Host memory of the item's own tensors that was freed, in bytes. What it only borrowed (a mapped file, a framework's tensor)
+    /// is not counted: whether that leaves RAM is its owner's business.
+    pub freed_host_bytes: u64,
     /// Device memory that could not be freed although the memory is durable.
     pub still_held: Vec<StillHeld>,
     /// What did not work after the memory was durable, but for what is in `still_held`.
@@ -76,6 +79,17 @@ impl Outcome {
     /// Device memory that was freed, or handed back to its owner, in bytes.
     pub(crate) fn released_bytes(&self) -> u64 {
         self.freed_bytes.saturating_add(self.released_to_owner_bytes)
+    }
+
+    /// What was released and where, in words.
+    pub(crate) fn released(&self) -> String {
+        let on_cards = || format!("{} of VRAM", human_bytes(self.released_bytes()));
+        let in_host = || format!("{} of RAM", human_bytes(self.freed_host_bytes));
+        match (self.released_bytes(), self.freed_host_bytes) {
+            (_, 0) => on_cards(),
+            (0, _) => in_host(),
+            _ => format!("{} and {}", on_cards(), in_host()),
+        }
     }
 }
 

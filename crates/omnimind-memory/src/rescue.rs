@@ -3,9 +3,11 @@
 
 use std::{collections::HashSet, error::Error as StdError};
 
-use gpu_probe::human_bytes;
-
-use crate::{Consolidator, Error, IdleId, Outcome, Shortage, idle::Claim, witness::Event};
+use crate::{
+    Consolidator, Error, IdleId, Outcome, Shortage,
+    idle::{Claim, Room},
+    witness::Event,
+};
 
 /// What came of [`Consolidator::with_rescue`], and what it took.
 #[derive(Debug)]
@@ -61,6 +63,19 @@ impl Relief {
     #[must_use]
     pub fn released_bytes(&self) -> u64 {
         self.consolidated.iter().map(|(_, outcome)| outcome.released_bytes()).sum()
+    }
+
+    /// Host memory that was freed, in bytes.
+    #[must_use]
+    pub fn released_host_bytes(&self) -> u64 {
+        self.consolidated.iter().map(|(_, outcome)| outcome.freed_host_bytes).sum()
+    }
+
+    pub(crate) fn released_in(&self, room: Room) -> u64 {
+        match room {
+            Room::Card(_) | Room::AnyCard => self.released_bytes(),
+            Room::Host => self.released_host_bytes(),
+        }
     }
 }
 
@@ -120,7 +135,8 @@ impl Consolidator {
                 Err(error) => error,
             };
             let Some(shortage) = shortage(&error) else { break Err(NotRescued::Failed(error)) };
-            if self.relieve(shortage.missing_bytes(), shortage.device, &mut tried, &mut relief) {
+            let room = shortage.device.map_or(Room::AnyCard, Room::Card);
+            if self.relieve(shortage.missing_bytes(), room, &mut tried, &mut relief, &|| true) {
                 continue;
             }
             if self.idle.news_since(settlements) {
@@ -142,31 +158,65 @@ impl Consolidator {
     /// Consolidates idle items until `bytes` bytes of this consolidator's device have been released, or nothing is idle any
     /// more: what to do when [`should_consolidate`](Self::should_consolidate) says so.
     pub fn consolidate_idle(&self, bytes: u64) -> Relief {
+        self.make_room(Room::Card(self.device), bytes, &|| true)
+    }
+
+    /// Consolidates idle items that hold host memory until `bytes` bytes of it have been freed, or nothing is idle there any more; in
+    /// the order of [`consolidate_idle`](Self::consolidate_idle), and as little is lost. Tensors that only borrow their memory (of a
+    /// mapped file, of a framework) free none, and an item that has no others stays.
+    ///
+    /// What is freed goes back to the allocator. That of glibc keeps tensors below 32 MiB for its next allocations, up to 64 MiB for
+    /// each thread: start the process with `MALLOC_TRIM_THRESHOLD_=131072` if other processes are to have them at once.
+    ///
+    /// ```
+    /// use omnimind_memory::{Consolidator, DType, Item, NamedTensor, ProcessContext, Taken};
+    ///
+    /// # let scratch = tempfile::tempdir()?;
+    /// # let dir = scratch.path().join("store");
+    /// let consolidator = Consolidator::builder().store(dir).build()?;
+    /// let cache = NamedTensor::host("keys", DType::U8, [1 << 20], vec![0; 1 << 20]);
+    /// let id = consolidator.idle(Item::new("cache", vec![cache]), &ProcessContext::new("server")?).map_err(|f| f.error)?;
+    ///
+    /// assert_eq!(consolidator.consolidate_idle_host(4096).released_host_bytes(), 1 << 20, "whole items leave");
+    /// assert!(matches!(consolidator.take(id), Taken::Consolidated(_)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn consolidate_idle_host(&self, bytes: u64) -> Relief {
+        self.make_room(Room::Host, bytes, &|| true)
+    }
+
+    /// As above, and begins no further item once `goes_on` says no.
+    pub(crate) fn make_room(&self, room: Room, bytes: u64, goes_on: &dyn Fn() -> bool) -> Relief {
         let (mut relief, mut tried) = (Relief::default(), HashSet::new());
         loop {
-            let missing = bytes.saturating_sub(relief.released_bytes());
-            if missing == 0 || !self.relieve(Some(missing), Some(self.device), &mut tried, &mut relief) {
+            let missing = bytes.saturating_sub(relief.released_in(room));
+            if missing == 0 || !self.relieve(Some(missing), room, &mut tried, &mut relief, goes_on) {
                 return relief;
             }
         }
     }
 
     /// Consolidates as many idle items as hold so many bytes, or one. An item that fails once is not tried again. False if
-    /// none could be consolidated.
+    /// none could be consolidated, or `goes_on` says that none may be begun any more.
     fn relieve(
         &self,
         bytes: Option<u64>,
-        device: Option<u32>,
+        room: Room,
         tried: &mut HashSet<IdleId>,
         relief: &mut Relief,
+        goes_on: &dyn Fn() -> bool,
     ) -> bool {
         let before = relief.consolidated.len();
         while relief.consolidated.len() == before {
-            let claims = self.idle.claim(bytes, device, tried);
+            let claims = self.idle.claim(bytes, room, tried);
             if claims.is_empty() {
                 return false;
             }
             for claim in claims {
+                if !goes_on() {
+                    // This claim and those after it are idle again.
+                    return false;
+                }
                 tried.insert(claim.id);
                 self.consolidate_claim(claim, relief);
             }
@@ -183,7 +233,7 @@ impl Consolidator {
                 "{id} ({}) was consolidated as {}: {} released",
                 outcome.kind,
                 outcome.content_hash,
-                human_bytes(outcome.released_bytes())
+                outcome.released()
             ));
             ending.stored(outcome.content_hash, outcome.ratio);
             relief.consolidated.push((id, outcome));
