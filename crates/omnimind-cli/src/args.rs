@@ -12,7 +12,9 @@ use clap_complete::Shell;
 use omnimind_memory::{Layer, Policy, ProcessContext, TaskKind};
 
 #[cfg(target_os = "linux")]
-pub(crate) use memory::{Apply, Budget, Daemon, Forecast, MemoryVerb, Release, SystemdVerb, Units, Whose};
+pub(crate) use memory::{
+    Alert, Apply, Budget, Daemon, Forecast, MemoryVerb, Release, SystemdVerb, Units, Whose,
+};
 
 /// Consolidates GPU memory instead of deleting it: stores tensors durably within an error bound, finds them again by
 /// resemblance, and brings them back.

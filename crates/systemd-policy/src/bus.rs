@@ -1,6 +1,9 @@
 //! Connecting to a D-Bus in a limited time: zbus limits how long a call takes, and not how long a bus may be silent while it is
 //! greeted.
 
+#[cfg(test)]
+pub(crate) mod private;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

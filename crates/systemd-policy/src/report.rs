@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, Priority};
 use crate::decide::{Recommendation, critical_bytes};
 use crate::history::share;
-use crate::observe::{Pressure, Snapshot};
+use crate::observe::{Pressure, Snapshot, Vram};
 
 /// The report. Its fields are a promise to those who read the JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct SystemReport {
     pub swap_percent: f64,
     /// How much tasks waited for memory; `null` where the kernel does not tell.
     pub pressure: Option<Pressure>,
+    /// The card's memory; `null` where there is no card.
+    #[serde(default)]
+    pub vram: Option<Vram>,
 }
 
 /// A service.
@@ -89,6 +92,7 @@ impl Report {
                 swap_used_bytes: system.swap_used_bytes(),
                 swap_percent: percent(system.swap_used_bytes(), system.swap_total_bytes),
                 pressure: system.pressure,
+                vram: seen.vram,
             },
             services: services.collect(),
             total_critical_bytes: critical.values().sum(),
@@ -117,6 +121,7 @@ mod tests {
                 "omnimind.service".to_owned(),
                 Service { pid: Some(7), rss_bytes: 1000, swap_bytes: 24, ..Service::default() },
             )]),
+            vram: Some(Vram { used_bytes: 1, total_bytes: 4 }),
             ..Snapshot::default()
         };
         let report = Report::of(&seen, &[], &Config::default());
@@ -126,7 +131,7 @@ mod tests {
                 "ram_total_bytes": 17_179_869_184_u64, "ram_used_bytes": 12_884_901_888_u64,
                 "ram_available_bytes": 4_294_967_296_u64, "ram_percent": 75.0,
                 "swap_total_bytes": 3_221_225_472_u64, "swap_used_bytes": 1_073_741_824, "swap_percent": 33.33,
-                "pressure": null,
+                "pressure": null, "vram": {"used_bytes": 1, "total_bytes": 4},
             },
             "services": {"omnimind.service": {
                 "pid": 7, "rss_bytes": 1000, "swap_bytes": 24, "critical_bytes": 800, "priority": "critical",

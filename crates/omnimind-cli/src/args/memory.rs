@@ -21,6 +21,8 @@ pub(crate) enum MemoryVerb {
     Daemon(Daemon),
     /// Ask a process that listens for it to release memory
     Release(Release),
+    /// Send a trial alert every way that is configured, and say which way it could not go
+    Alert(Alert),
 }
 
 /// Which machine is looked at.
@@ -102,6 +104,13 @@ pub(crate) struct Release {
     /// Of the card's memory instead of RAM
     #[arg(long)]
     pub(crate) vram: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Alert {
+    /// What it says
+    #[arg(long, default_value = "a trial: alerts of the memory monitor arrive here")]
+    pub(crate) text: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,8 @@ mod index;
 mod keyholder;
 #[cfg(target_os = "linux")]
 mod memory;
+#[cfg(target_os = "linux")]
+mod memory_alerts;
 mod mistakes;
 mod oom_report;
 mod sandbox;

@@ -31,10 +31,15 @@ pub struct AlertConfig {
 }
 
 impl AlertConfig {
-    /// Of the ways other than the log, how many are configured.
+    /// The ways other than the log that are configured.
     #[must_use]
-    pub fn ways(&self) -> u64 {
-        u64::from(!self.command.is_empty()) + u64::from(self.webhook.is_some()) + u64::from(self.desktop)
+    pub fn ways(&self) -> Vec<&'static str> {
+        let all = [
+            ("command", !self.command.is_empty()),
+            ("webhook", self.webhook.is_some()),
+            ("desktop", self.desktop),
+        ];
+        all.into_iter().filter_map(|(way, configured)| configured.then_some(way)).collect()
     }
 
     /// # Errors
@@ -223,7 +228,7 @@ mod tests {
         }
         let nobody = AlertConfig { command: vec![PathBuf::new()], ..AlertConfig::default() };
         assert!(nobody.check().unwrap_err().to_string().starts_with("memory.alerts.command: "));
-        assert_eq!((AlertConfig::default().ways(), webhook("http://a").ways(), nobody.ways()), (0, 1, 1));
+        assert_eq!((AlertConfig::default().ways(), webhook("http://a").ways()), (vec![], vec!["webhook"]));
     }
 
     proptest! {

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::{Alert, AlertConfig};
 
 /// A way that an alert could not go, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failed {
     /// `command`, `webhook` or `desktop`.
     pub way: &'static str,
@@ -181,6 +183,50 @@ mod tests {
             let (failed, _) = with(command, timeout_s);
             assert!(failed[0].way == "command" && failed[0].reason.contains(said), "{failed:?}");
         }
+    }
+
+    /// The desktop's end, as far as it is used.
+    #[cfg(all(target_os = "linux", feature = "dbus"))]
+    struct Desktop(std::sync::mpsc::Sender<(String, u8)>);
+
+    #[cfg(all(target_os = "linux", feature = "dbus"))]
+    #[zbus::interface(name = "org.freedesktop.Notifications")]
+    impl Desktop {
+        #[expect(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "as specified")]
+        fn notify(
+            &self,
+            _app_name: &str,
+            _replaces_id: u32,
+            _app_icon: &str,
+            _summary: &str,
+            body: &str,
+            _actions: Vec<String>,
+            hints: std::collections::HashMap<String, zbus::zvariant::OwnedValue>,
+            _expire_timeout: i32,
+        ) -> u32 {
+            let urgency = hints.get("urgency").and_then(|value| u8::try_from(value).ok());
+            self.0.send((body.to_owned(), urgency.unwrap_or(1))).unwrap();
+            1
+        }
+    }
+
+    #[cfg(all(target_os = "linux", feature = "dbus"))]
+    #[test]
+    fn a_desktop_shows_it_an_alert_more_urgently_than_a_recovery() {
+        let Some(private) = crate::bus::private::PrivateBus::start() else { return };
+        let bus = crate::bus::Bus::Address(private.address.clone());
+        let patience = Duration::from_secs(20);
+        let nobody = notify(&bus, &alert(), patience).unwrap_err().to_string();
+        assert!(nobody.contains("ServiceUnknown"), "{nobody}");
+
+        let (sender, shown) = std::sync::mpsc::channel();
+        let desktop = bus.connect(patience).unwrap();
+        desktop.object_server().at("/org/freedesktop/Notifications", Desktop(sender)).unwrap();
+        desktop.request_name("org.freedesktop.Notifications").unwrap();
+        notify(&bus, &alert(), patience).unwrap();
+        notify(&bus, &Alert { recovered: true, ..alert() }, patience).unwrap();
+        let both: Vec<_> = shown.try_iter().collect();
+        assert_eq!(both, [("RAM is\n91 % used".to_owned(), 2), ("RAM is\n91 % used".to_owned(), 1)]);
     }
 
     #[cfg(feature = "webhook")]

@@ -130,6 +130,24 @@ fn only_what_systemd_knows_is_written() {
     }
 }
 
+#[test]
+fn the_watchdog_has_patience_with_all_that_a_round_may_wait_for() {
+    let mut config = Config::default();
+    let watchdog = |config: &Config| {
+        let text = planned(config, Path::new("/")).files.pop().unwrap().text;
+        let line = text.lines().find_map(|line| line.strip_prefix("WatchdogSec=")).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    let usual = watchdog(&config);
+    assert!(usual > 2 * config.interval_s);
+    // One service that may take 20 s to release memory, and two ways of a minute each.
+    config.services.get_mut("omnimind.service").unwrap().release_socket =
+        Some("/run/omnimind/release".into());
+    (config.alerts.desktop, config.alerts.command, config.alerts.timeout_s) =
+        (true, vec!["/bin/true".into()], 60);
+    assert_eq!(watchdog(&config), usual + 20 + 2 * 60);
+}
+
 /// What `systemd-analyze` says; `None` where there is none.
 fn analyze(arguments: &[&str]) -> Option<(bool, String)> {
     let Ok(output) = Command::new("systemd-analyze").args(arguments).env("XDG_RUNTIME_DIR", "/tmp").output()

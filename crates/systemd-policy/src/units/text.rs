@@ -58,7 +58,8 @@ pub(super) fn monitor(config: &Config, scope: Scope, command: &[String]) -> Resu
         return Err(Error::refused("the unit of the monitor", "its command is no absolute path", next));
     }
     let listening = config.services.values().filter(|policy| policy.release_socket.is_some()).count() as u64;
-    let waits_s = listening * RELEASE_PATIENCE.as_secs() + config.alerts.ways() * config.alerts.timeout_s;
+    let waits_s =
+        listening * RELEASE_PATIENCE.as_secs() + config.alerts.ways().len() as u64 * config.alerts.timeout_s;
     let mut text = format!(
         "{HEADER}\n[Unit]\nDescription=Memory monitor: RAM and swap of services\n\n\
          [Service]\nType=notify\nNotifyAccess=main\nExecStart={}\nRestart=on-failure\nRestartSec=5\nWatchdogSec={}\n\

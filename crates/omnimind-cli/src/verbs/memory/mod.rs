@@ -1,5 +1,6 @@
 //! `memory`: RAM and swap of services. Looking, deciding and doing are left to `systemd-policy`; this asks it, and tells.
 
+mod alert;
 mod apply;
 mod budget;
 mod clear;
@@ -39,6 +40,7 @@ pub(super) fn run(session: &Session, verb: &MemoryVerb) -> Result<(), Failure> {
         MemoryVerb::Forecast(args) => forecast::run(session, args),
         MemoryVerb::Daemon(args) => daemon::run(session, args),
         MemoryVerb::Release(args) => release::run(session, args),
+        MemoryVerb::Alert(args) => alert::run(session, args),
     }
 }
 

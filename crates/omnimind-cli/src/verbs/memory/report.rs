@@ -69,6 +69,19 @@ fn machine(out: &mut dyn Write, system: &SystemReport, config: &Config) -> io::R
             Bytes(system.swap_total_bytes),
         )?;
     }
+    if let Some(vram) = system.vram {
+        writeln!(
+            out,
+            "VRAM      {}  {} of {} in use",
+            format!("{:>7}", Percent(vram.share())).paint(if vram.share() >= config.vram_high {
+                WARN
+            } else {
+                GOOD
+            }),
+            Bytes(vram.used_bytes),
+            Bytes(vram.total_bytes),
+        )?;
+    }
     match system.pressure {
         Some(pressure) => {
             let some = pressure.some_avg10 / 1e2;

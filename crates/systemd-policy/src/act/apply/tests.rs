@@ -59,6 +59,27 @@ fn what_is_done_is_shown_checked_and_taken_back() {
 }
 
 #[test]
+fn who_does_not_answer_counts_as_asked_and_what_else_is_to_be_done_is_done() {
+    let mut model = Model::with(UNITS);
+    model.units.get_mut("a.service").unwrap().memory_bytes = 3 * PAGE;
+    model.faults.push_back(Fault::Refused);
+    let wanted =
+        [recommend("a.service", Action::AskToRelease, PAGE), recommend("a.service", Action::Reclaim, PAGE)];
+    let applied = apply(&wanted, &mut model, &config(), &mut Measures::in_memory());
+    assert!(applied.is_complete(), "{applied:?}");
+    let [asked, reclaimed] = &applied.done[..] else { panic!("{applied:?}") };
+    assert!(!asked.took_effect && asked.note.starts_with("it did not answer: "), "{asked:?}");
+    assert!(reclaimed.took_effect);
+    // A service that is gone is not one that does not answer.
+    let gone = [recommend("gone.service", Action::AskToRelease, PAGE)];
+    let mut config = config();
+    let policy = config.services["a.service"].clone();
+    config.services.insert("gone.service".to_owned(), policy);
+    let applied = apply(&gone, &mut model, &config, &mut Measures::in_memory());
+    assert!(applied.could_not[0].reason.contains("no such unit"), "{applied:?}");
+}
+
+#[test]
 fn units_that_are_not_configured_are_never_touched() {
     let mut model = Model::with(["ssh.service", "a.service"]);
     let actions = [Action::KeepOutOfSwap, Action::Protect, Action::BringBack, Action::Reclaim, Action::Limit];

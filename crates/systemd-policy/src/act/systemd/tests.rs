@@ -2,25 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 
 use super::*;
 use crate::act::{Measures, apply, lift_all};
+use crate::bus::private::PrivateBus;
 use crate::config::{Config, Priority, ServicePolicy};
 use crate::decide::{Action, Recommendation};
 
 const UNIT: &str = "/org/freedesktop/systemd1/unit/a";
 const MISSING: &str = "/org/freedesktop/systemd1/unit/missing";
-
-/// A bus that starts nothing by itself.
-const BUS_CONFIG: &str = r#"<busconfig>
-  <type>session</type><listen>unix:dir=DIRECTORY</listen><auth>EXTERNAL</auth>
-  <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
-</busconfig>"#;
 
 type Set = Arc<Mutex<BTreeMap<String, u64>>>;
 
@@ -109,8 +102,7 @@ impl Service {
 
 /// A bus with a systemd on it.
 struct World {
-    bus: Child,
-    address: String,
+    bus: PrivateBus,
     systemd: Option<zbus::blocking::Connection>,
     root: tempfile::TempDir,
     set: Set,
@@ -119,21 +111,8 @@ struct World {
 impl World {
     /// `None` where there is no `dbus-daemon`.
     fn new() -> Option<Self> {
+        let bus = PrivateBus::start()?;
         let root = tempfile::tempdir().unwrap();
-        let config = root.path().join("bus.conf");
-        fs::write(&config, BUS_CONFIG.replace("DIRECTORY", &root.path().display().to_string())).unwrap();
-        let started = Command::new("dbus-daemon")
-            .args(["--nofork", "--nopidfile", "--print-address=1", "--config-file"])
-            .arg(config)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn();
-        let Ok(mut bus) = started else {
-            eprintln!("no dbus-daemon: skipped");
-            return None;
-        };
-        let mut address = String::new();
-        BufReader::new(bus.stdout.take().unwrap()).read_line(&mut address).unwrap();
         let slice = root.path().join("system.slice");
         let unit = slice.join("a.service");
         fs::create_dir_all(&unit).unwrap();
@@ -146,7 +125,7 @@ impl World {
             fs::write(directory.join("cgroup.procs"), "").unwrap();
         }
         let set = Set::default();
-        let mut world = Self { bus, address: address.trim().to_owned(), systemd: None, root, set };
+        let mut world = Self { bus, systemd: None, root, set };
         world.start_systemd();
         Some(world)
     }
@@ -154,7 +133,7 @@ impl World {
     fn start_systemd(&mut self) {
         let manager =
             Manager { set: Arc::clone(&self.set), root: self.root.path().join("system.slice/a.service") };
-        let builder = zbus::blocking::connection::Builder::address(self.address.as_str()).unwrap();
+        let builder = zbus::blocking::connection::Builder::address(self.bus.address.as_str()).unwrap();
         let connection = builder
             .serve_at("/org/freedesktop/systemd1", manager)
             .and_then(|builder| builder.serve_at(UNIT, Unit("loaded")))
@@ -167,7 +146,7 @@ impl World {
 
     fn hands(&self) -> SystemdHands {
         let roots = Roots { cgroup: self.root.path().to_owned(), ..Roots::default() };
-        SystemdHands::at(&self.address, roots)
+        SystemdHands::at(&self.bus.address, roots)
     }
 
     fn config() -> Config {
@@ -176,13 +155,6 @@ impl World {
             config.services.insert(unit.to_owned(), ServicePolicy::new(Priority::Critical, 1.0));
         }
         config
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = self.bus.kill();
-        let _ = self.bus.wait();
     }
 }
 
@@ -243,8 +215,7 @@ fn after_systemd_or_the_bus_was_away_it_connects_again() {
     assert!(error.contains("no systemd on this bus"), "{error}");
     world.start_systemd();
     assert_eq!(hands.limit("a.service", Limit::MemoryHigh).unwrap(), None);
-    let _ = world.bus.kill();
-    let _ = world.bus.wait();
+    world.bus.end();
     let error = hands.limit("a.service", Limit::MemoryHigh).unwrap_err().to_string();
     assert!(error.contains("cannot be reached"), "{error}");
 }
