@@ -54,7 +54,7 @@ pub mod watermark;
 
 pub use command_line::command_line;
 #[cfg(all(feature = "cuda", any(target_os = "linux", windows)))]
-pub use cuda::CudaGpu;
+pub use cuda::{CudaGpu, MemoryMeter};
 pub use detect::{Detected, detect, detect_to_look};
 pub use error::{Error, FreeError, OomCause, OutOfMemory, Result, human_bytes};
 pub use forecast::{Expected, Trend};

@@ -14,12 +14,15 @@
 //! that is [`Error::Unsupported`], and everything else works.
 
 mod driver;
+mod meter;
 mod nvml;
 mod ptx;
 mod queue;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+pub use self::meter::MemoryMeter;
 
 use self::driver::{Anchors, Context, Device, Driver, Elsewhere, Failure, explain};
 use self::nvml::Management;

@@ -504,7 +504,7 @@ int cuLaunchKernel(struct function *kernel, unsigned x, unsigned y, unsigned z, 
 #endif
 
 #else /* NVML, as far as it is asked */
-enum { NVML_NOT_SUPPORTED = 3, NVML_NOT_FOUND = 6, NVML_INSUFFICIENT_SIZE = 7 };
+enum { NVML_NOT_SUPPORTED = 3, NVML_NOT_FOUND = 6, NVML_INSUFFICIENT_SIZE = 7, NVML_GPU_IS_LOST = 15 };
 struct process { unsigned pid; unsigned long long used; unsigned instance, compute; };
 struct memory { unsigned version; unsigned long long total, reserved, free, used; };
 int nvmlInit_v2(void) { return OK; }
@@ -514,6 +514,11 @@ int nvmlDeviceGetHandleByPciBusId_v2(const char *id, void **device) {
     static int card;
     *device = &card;
     return strcmp(id, "0000:65:00.0") ? NVML_NOT_FOUND : OK;
+}
+int nvmlDeviceGetCount_v2(unsigned *out) { *out = mode("none") ? 0 : 1; return OK; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) {
+    if (mode("lost")) return NVML_GPU_IS_LOST;
+    return index ? INVALID_VALUE : nvmlDeviceGetHandleByPciBusId_v2("0000:65:00.0", device);
 }
 static int instance; /* its address is the handle of the only instance, in the mode "cut" */
 int nvmlDeviceGetUUID(void *device, char *out, unsigned len) {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gpu_probe::{
-    CudaGpu, DeviceMemory, Error, GpuProbe, OomCause, ProcessKind, Recorder, detect, detect_to_look,
+    CudaGpu, DeviceMemory, Error, GpuProbe, MemoryMeter, OomCause, ProcessKind, Recorder, detect,
+    detect_to_look,
 };
 
 /// Builds one library, or says that there is no C compiler.
@@ -86,6 +87,50 @@ fn without_nvml_memory_is_known_and_processes_are_not() {
     // Hides an NVML that this machine may have.
     std::fs::write(folder.join("libnvidia-ml.so.1"), b"not a library").unwrap();
     run(&folder, "", "stand_in::inside_a_driver_without_nvml");
+}
+
+#[test]
+fn how_full_a_card_is_can_be_told_without_the_cuda_driver() {
+    let Some(folder) = build("meter", "libnvidia-ml.so.1", &["-DMANAGEMENT"]) else { return };
+    // Hides a driver that this machine may have.
+    std::fs::write(folder.join("libcuda.so"), b"not a library").unwrap();
+    run(&folder, "", "stand_in::inside_nvml_alone");
+    run(&folder, "none", "stand_in::inside_nvml_without_a_card");
+    run(&folder, "lost", "stand_in::inside_nvml_with_a_lost_card");
+}
+
+#[test]
+#[ignore = "started by the test above, with the stand-in"]
+fn inside_nvml_alone() {
+    if !stand_in_is_here() {
+        return;
+    }
+    let meter = MemoryMeter::open().unwrap();
+    assert_eq!((meter.count(), meter.note()), (1, "Stand-in GPU"));
+    let memory = meter.memory(0).unwrap();
+    assert_eq!((memory.free_bytes, memory.total_bytes > memory.free_bytes), (1 << 20, true));
+    assert!(matches!(meter.memory(1), Err(Error::NoSuchDevice { device: 1, count: 1 })));
+    assert_eq!(detect().probe.source(), "none", "the driver is not there");
+}
+
+#[test]
+#[ignore = "started by the test above, with the stand-in"]
+fn inside_nvml_without_a_card() {
+    if !stand_in_is_here() {
+        return;
+    }
+    let error = MemoryMeter::open().unwrap_err();
+    assert!(matches!(&error, Error::NoDriver { reason } if reason.contains("shows no card")), "{error}");
+}
+
+#[test]
+#[ignore = "started by the test above, with the stand-in"]
+fn inside_nvml_with_a_lost_card() {
+    if !stand_in_is_here() {
+        return;
+    }
+    let meter = MemoryMeter::open().unwrap();
+    assert!(matches!(meter.memory(0), Err(Error::DeviceLost { device: 0, .. })));
 }
 
 #[test]

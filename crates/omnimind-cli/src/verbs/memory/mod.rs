@@ -16,12 +16,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use gpu_probe::GpuProbe;
+use gpu_probe::{GpuProbe, MemoryMeter, SHARED_CARD_VARIABLE};
 use systemd_policy::monitor::Source;
 use systemd_policy::observe::Vram;
 use systemd_policy::{Config, Error, History, Observer, Roots, Snapshot};
 
 use crate::args::MemoryVerb;
+use crate::config::GpuSource;
 use crate::failure::Failure;
 use crate::output::{Output, printable};
 use crate::session::Session;
@@ -114,21 +115,39 @@ fn look_twice(session: &Session, recorded: Option<&Path>) -> Result<(Snapshot, H
 
 /// The card that the settings name, to be looked at.
 struct Card {
-    probe: Arc<dyn GpuProbe>,
+    eye: Eye,
     device: u32,
     /// What was found, or why there is none.
     note: String,
 }
 
+/// How cards are looked at.
+enum Eye {
+    /// A real one, for as little as can be.
+    Meter(MemoryMeter),
+    /// One that is simulated, or that NVML does not know, or none.
+    Probe(Arc<dyn GpuProbe>),
+}
+
 impl Card {
     fn of(session: &Session) -> Self {
+        let device = session.config().gpu.device;
+        let is_simulated = session.config().gpu.source != GpuSource::Auto
+            || std::env::var_os(SHARED_CARD_VARIABLE).is_some();
+        if !is_simulated && let Ok(meter) = MemoryMeter::open() {
+            return Self { device, note: meter.note().to_owned(), eye: Eye::Meter(meter) };
+        }
         let (probe, note) = super::gpu::cards(session, false, false);
-        Self { probe, device: session.config().gpu.device, note }
+        Self { eye: Eye::Probe(probe), device, note }
     }
 
     /// How full it is; `None` where there is none, or it does not answer.
     fn memory(&self) -> Option<Vram> {
-        let memory = self.probe.memory(self.device).ok()?;
+        let memory = match &self.eye {
+            Eye::Meter(meter) => meter.memory(self.device),
+            Eye::Probe(probe) => probe.memory(self.device),
+        };
+        let memory = memory.ok()?;
         Some(Vram { used_bytes: memory.used_bytes, total_bytes: memory.total_bytes })
     }
 }
