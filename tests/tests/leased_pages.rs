@@ -141,7 +141,7 @@ fn as_a_child_with_a_small_limit() {
     // The last page that there is room for may be of no tensor in part.
     assert!((LIMIT_BYTES - 3 * 4096..=LIMIT_BYTES).contains(&protected_bytes), "{statement}");
     assert!(locked_bytes() > before && locked_bytes() <= LIMIT_BYTES);
-    let says = format!("{unprotected_bytes} may be swapped; of tensor \"w");
+    let says = format!("all of them take {unprotected_bytes} bytes more; of tensor \"w");
     assert!(statement.contains(&says) && statement.contains("set LimitMEMLOCK="), "{statement}");
     drop(lease);
     assert_eq!(locked_bytes(), before);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use end_to_end::{CatalogueFault, FaultyCatalogue, context};
-use gpu_probe::{DeviceMemory, GpuProbe, SimulatedGpu};
+use gpu_probe::{DeviceMemory, Fault, GpuProbe, SimulatedGpu};
 use memory_store::{Options, Store};
 use omnimind_memory::{
     Consolidator, DType, IdleState, Item, Model, ModelLease, NamedTensor, Policy, ReleaseOnRequest,
@@ -213,6 +213,23 @@ fn what_the_store_refuses_stays_unharmed_and_the_answer_says_why() {
         assert_eq!(holder.read(&model.lease().unwrap()), contents(seed));
     }
     assert_eq!(holder.asked(Memory::Ram, u64::MAX).released_bytes, 2 * MODEL_BYTES);
+}
+
+#[test]
+fn what_could_not_be_freed_is_kept_for_the_owner_of_the_guard() {
+    // R4, R41
+    let holder = Holder::new();
+    let listening = holder.listen();
+    let model = holder.model(Memory::Vram, 1);
+    holder.gpu.inject(0, Fault::Free { after: 0 }).unwrap();
+    let answer = holder.asked(Memory::Vram, u64::MAX);
+    assert_eq!((answer.released_bytes, holder.used_bytes()), (0, MODEL_BYTES));
+    assert!(answer.note.ends_with("64.00 KiB of VRAM could not be freed"), "{}", answer.note);
+    holder.gpu.clear_faults(0).unwrap();
+    let mut held = listening.take_still_held();
+    holder.gpu.free(held.pop().unwrap().allocation).unwrap();
+    assert!(held.is_empty() && listening.take_still_held().is_empty() && holder.used_bytes() == 0);
+    assert_eq!(holder.read(&model.lease().unwrap()), contents(1));
 }
 
 #[test]

@@ -53,7 +53,8 @@ impl LockedPages {
             _ if !Self::in_host(item) => ON_CARD.to_owned(),
             None => format!("all {all_bytes} bytes stay in RAM"),
             Some(first) => format!(
-                "{protected_bytes} of {all_bytes} bytes stay in RAM, {unprotected_bytes} may be swapped; of tensor {:?}, {}",
+                "{protected_bytes} of {all_bytes} bytes stay in RAM; all of them take {unprotected_bytes} bytes more; of tensor \
+                 {:?}, {}",
                 first.tensor().map_or("", |tensor| &tensor.name),
                 first.statement()
             ),

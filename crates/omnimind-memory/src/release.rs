@@ -3,10 +3,10 @@
 //! begins nothing for which the one who asks would not wait, and says nothing that did not happen.
 
 use std::{
-    fs,
+    fs, mem,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -19,7 +19,7 @@ use systemd_policy::act::{
     release::{Answer, ReleaseListener, Request},
 };
 
-use crate::{Consolidator, Error, Relief, Result, idle::Room};
+use crate::{Consolidator, Error, Relief, Result, StillHeld, idle::Room};
 
 /// No further item is begun so long after a question. What is left of the patience of the one who asks is for the item under way.
 const NOTHING_NEW_AFTER: Duration = Duration::from_secs(RELEASE_PATIENCE.as_secs() / 4 * 3);
@@ -46,6 +46,7 @@ pub struct ReleaseOnRequest {
 struct State {
     is_over: AtomicBool,
     trouble: Mutex<Option<String>>,
+    still_held: Mutex<Vec<StillHeld>>,
 }
 
 impl Consolidator {
@@ -119,7 +120,7 @@ impl Consolidator {
     }
 
     /// Does what was asked, and says what came of it.
-    fn release_for(&self, request: &Request, goes_on: &dyn Fn() -> bool) -> Answer {
+    fn release_for(&self, request: &Request, goes_on: &dyn Fn() -> bool) -> (Answer, Relief) {
         let (room, of) = match request.memory {
             Memory::Vram => (Room::Card(self.device), format!("VRAM of card {}", self.device)),
             Memory::Ram => (Room::Host, "RAM".to_owned()),
@@ -139,7 +140,7 @@ impl Consolidator {
         } else if is_cut_short {
             notes.push("the time was up before there was enough: ask again".to_owned());
         }
-        Answer { released_bytes: freed_bytes(&relief, room), note: notes.join("; ") }
+        (Answer { released_bytes: freed_bytes(&relief, room), note: notes.join("; ") }, relief)
     }
 }
 
@@ -193,7 +194,14 @@ impl ReleaseOnRequest {
         if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
             return Some("the thread that answers has ended; listen once more".to_owned());
         }
-        self.state.trouble().clone()
+        lock(&self.state.trouble).clone()
+    }
+
+    /// What was stored for those who asked but could not be freed on the device; to be freed again. Each is handed out once, and lost
+    /// with this.
+    #[must_use = "device memory that could not be freed is in here"]
+    pub fn take_still_held(&self) -> Vec<StillHeld> {
+        mem::take(&mut lock(&self.state.still_held))
     }
 }
 
@@ -212,10 +220,11 @@ impl State {
     fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
     }
+}
 
-    fn trouble(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A panic elsewhere leaves whole what these guard.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the thread has.
@@ -244,7 +253,7 @@ impl Server {
             if came_of_it.is_err() {
                 listening = None;
             }
-            *self.state.trouble() = came_of_it.err();
+            *lock(&self.state.trouble) = came_of_it.err();
         }
     }
 
@@ -252,7 +261,11 @@ impl Server {
     fn listen(&self, listener: &ReleaseListener) -> Result<(), String> {
         let answered = listener.answer_one(LOOK_EVERY, |request| {
             let until = Instant::now() + NOTHING_NEW_AFTER;
-            self.consolidator.release_for(request, &|| !self.state.is_over() && Instant::now() < until)
+            let goes_on = || !self.state.is_over() && Instant::now() < until;
+            let (answer, relief) = self.consolidator.release_for(request, &goes_on);
+            let still_held = relief.consolidated.into_iter().flat_map(|(_, outcome)| outcome.still_held);
+            lock(&self.state.still_held).extend(still_held);
+            answer
         });
         answered.map_err(|error| error.to_string())?;
         match fs::symlink_metadata(&self.path) {

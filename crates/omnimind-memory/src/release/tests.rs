@@ -56,7 +56,7 @@ fn when_the_time_is_up_no_item_is_begun_and_those_that_were_to_leave_are_idle_ag
     let asked = request(Memory::Ram, u64::MAX);
     let for_items = |items: usize| {
         let left = Cell::new(items);
-        consolidator.release_for(&asked, &|| left.replace(left.get().saturating_sub(1)) > 0)
+        consolidator.release_for(&asked, &|| left.replace(left.get().saturating_sub(1)) > 0).0
     };
     assert_eq!(for_items(0), answer(0, "there was no time"));
     let note = "2 items were consolidated; the time was up before there was enough: ask again";
@@ -77,7 +77,7 @@ fn an_item_in_both_memories_leaves_both_and_each_answer_counts_its_own() {
     for memory in [Memory::Vram, Memory::Ram] {
         idle(&consolidator, vec![on_card(&gpu), in_host("h", 1), in_host("i", 2)]);
         let bytes = if memory == Memory::Ram { 2 * ITEM_BYTES } else { ITEM_BYTES };
-        let answered = consolidator.release_for(&request(memory, 1), &|| true);
+        let answered = consolidator.release_for(&request(memory, 1), &|| true).0;
         assert_eq!(answered, answer(bytes, "1 item was consolidated"));
     }
 }
@@ -92,11 +92,11 @@ fn host_memory_of_others_goes_back_to_its_owner_and_is_not_counted() {
     let of_framework = || foreign(owner.as_ptr().addr() as u64, None, Arc::clone(&owner));
     idle(&consolidator, vec![of_framework(), NamedTensor::host("m", DType::U8, [16], &MAPPED[..])]);
     let asked = request(Memory::Ram, u64::MAX);
-    let answered = consolidator.release_for(&asked, &|| true);
+    let answered = consolidator.release_for(&asked, &|| true).0;
     assert_eq!(answered, answer(0, "nothing is idle that holds RAM"));
     assert_eq!((here(&consolidator), Arc::strong_count(&owner)), (1, 2));
     idle(&consolidator, vec![of_framework(), in_host("h", 1)]);
-    let answered = consolidator.release_for(&asked, &|| true);
+    let answered = consolidator.release_for(&asked, &|| true).0;
     assert_eq!(answered, answer(ITEM_BYTES, "1 item was consolidated"));
     assert_eq!((here(&consolidator), Arc::strong_count(&owner)), (1, 2), "its owner has it back");
 }
@@ -109,12 +109,12 @@ fn vram_that_cannot_be_freed_or_goes_to_a_framework_is_said_and_not_counted() {
     idle(&consolidator, vec![on_card(&gpu)]);
     gpu.inject(0, Fault::Free { after: 0 }).unwrap();
     let asked = request(Memory::Vram, u64::MAX);
-    let answered = consolidator.release_for(&asked, &|| true);
+    let answered = consolidator.release_for(&asked, &|| true).0;
     assert_eq!(answered, answer(0, "1 item was consolidated; 4.00 KiB of VRAM could not be freed"));
     gpu.clear_faults(0).unwrap();
     let theirs = gpu.allocate(0, ITEM_BYTES).unwrap();
     idle(&consolidator, vec![foreign(theirs.address(), Some(0), theirs)]);
-    let answered = consolidator.release_for(&asked, &|| true);
+    let answered = consolidator.release_for(&asked, &|| true).0;
     let note = "1 item was consolidated; 4.00 KiB of VRAM went back to frameworks, which may keep it";
     assert_eq!(answered, answer(0, note));
 }
