@@ -7,6 +7,7 @@
 //! - `payload`: the disk with the program and the scenarios, made for each run.
 //! - `machine`: runs it, and ends it when it hangs.
 //! - `results`: what the machine said over its second serial port.
+//! - `recorded`: what a scenario recorded of the machine, for `cargo test` (`record` in `guest/lib.sh`).
 //! - [`helper`]: the program that fills memory inside the machine.
 //! - `scenarios/*.sh`: one claim each; `guest/`: what runs them.
 
@@ -16,6 +17,7 @@ mod image;
 mod machine;
 mod mirror;
 mod payload;
+mod recorded;
 mod results;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +40,8 @@ struct Options {
     accelerator: Option<Accelerator>,
     /// A built `omnimind`; without it, one is built.
     binary: Option<PathBuf>,
+    /// Where what scenarios record goes; without it, they record nothing.
+    record: Option<PathBuf>,
 }
 
 impl Options {
@@ -49,6 +53,7 @@ impl Options {
                 Arg::Long("only") => options.only.push(args.value()?.string()?),
                 Arg::Long("accelerator") => options.accelerator = Some(args.value()?.parse()?),
                 Arg::Long("binary") => options.binary = Some(args.value()?.into()),
+                Arg::Long("record") => options.record = Some(args.value()?.into()),
                 other => return Err(other.unexpected()),
             }
         }
@@ -70,7 +75,13 @@ pub(crate) fn run(mut args: Parser) -> Result<bool> {
 
     let mut folder = tempfile::Builder::new().prefix("omnimind-vm-").tempdir()?;
     folder.disable_cleanup(true);
-    let disks = payload::make(folder.path(), &binary, &scenarios, accelerator)?;
+    let brought = payload::Brought {
+        binary: &binary,
+        scenarios: &scenarios,
+        limit: accelerator.scenario_limit(),
+        records: options.record.is_some(),
+    };
+    let disks = payload::make(folder.path(), &brought)?;
     eprintln!("running {} scenarios under {accelerator}", scenarios.len());
     let end = machine::run(&image, &disks, accelerator, folder.path())?;
 
@@ -78,6 +89,12 @@ pub(crate) fn run(mut args: Parser) -> Result<bool> {
     let names = scenarios.iter().map(|scenario| scenario.name.as_str());
     let results = Results::parse(&said, names);
     let passed = tell(&results, &end, folder.path());
+    for tree in &results.trees {
+        if let Some(into) = &options.record {
+            tree.write(into)?;
+            eprintln!("recorded {}", into.join(&tree.name).display());
+        }
+    }
     if passed && !options.keep {
         folder.disable_cleanup(false);
     } else {
@@ -127,13 +144,14 @@ mod tests {
 
     #[test]
     fn every_option_is_understood_and_only_may_be_repeated() {
-        let options =
-            parsed(&["--keep", "--only", "boot", "--only=units", "--accelerator", "tcg", "--binary", "a/b"]);
+        let given = ["--keep", "--only", "boot", "--only=units", "--accelerator", "tcg", "--binary", "a/b"];
+        let options = parsed(&[&given[..], &["--record", "c"]].concat());
         let expected = Options {
             keep: true,
             only: vec!["boot".to_owned(), "units".to_owned()],
             accelerator: Some(Accelerator::Tcg),
             binary: Some("a/b".into()),
+            record: Some("c".into()),
         };
         assert_eq!(options.unwrap(), expected);
         assert_eq!(parsed(&[]).unwrap(), Options::default());
@@ -141,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_not_an_option_is_refused() {
-        for args in [&["--accelerator", "hvf"][..], &["--only"], &["boot"], &["--kvm"]] {
+        for args in [&["--accelerator", "hvf"][..], &["--only"], &["--record"], &["boot"], &["--kvm"]] {
             assert!(parsed(args).is_err(), "{args:?}");
         }
     }

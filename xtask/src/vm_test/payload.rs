@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::accelerator::Accelerator;
 use super::image::find;
 use super::sources;
 
@@ -19,6 +19,18 @@ const SWAP_BYTES: u64 = 512 << 20;
 pub(super) struct Scenario {
     pub(super) name: String,
     file: PathBuf,
+}
+
+/// What a run brings along.
+#[derive(Debug)]
+pub(super) struct Brought<'a> {
+    /// `omnimind`.
+    pub(super) binary: &'a Path,
+    pub(super) scenarios: &'a [Scenario],
+    /// How long a scenario may take.
+    pub(super) limit: Duration,
+    /// Whether scenarios record what they are told to.
+    pub(super) records: bool,
 }
 
 /// The disks of a run.
@@ -51,23 +63,21 @@ fn chosen(mut files: Vec<PathBuf>, only: &[String]) -> Result<Vec<Scenario>> {
 }
 
 /// Makes the disks in a run's folder.
-pub(super) fn make(
-    folder: &Path,
-    binary: &Path,
-    scenarios: &[Scenario],
-    accelerator: Accelerator,
-) -> Result<Disks> {
+pub(super) fn make(folder: &Path, brought: &Brought<'_>) -> Result<Disks> {
     let content = folder.join("payload");
     fs::create_dir_all(content.join("scenarios"))?;
     for name in ["run.sh", "lib.sh"] {
         copy(&sources().join("guest").join(name), &content.join(name))?;
     }
-    for scenario in scenarios {
+    for scenario in brought.scenarios {
         copy(&scenario.file, &content.join("scenarios").join(format!("{}.sh", scenario.name)))?;
     }
-    fs::write(content.join("limit"), accelerator.scenario_limit().as_secs().to_string())?;
+    fs::write(content.join("limit"), brought.limit.as_secs().to_string())?;
+    if brought.records {
+        fs::write(content.join("record"), "")?;
+    }
     let mut bytes = 16 << 20;
-    for (program, name) in [(binary, "omnimind"), (&std::env::current_exe()?, "vm-helper")] {
+    for (program, name) in [(brought.binary, "omnimind"), (&std::env::current_exe()?, "vm-helper")] {
         let copied = content.join(name);
         bytes += copy(program, &copied)?;
         fs::set_permissions(&copied, fs::Permissions::from_mode(0o755))?;

@@ -1,9 +1,14 @@
 //! What the machine said over its second serial port: a line of JSON for each event. The port is a wire that a dying kernel may
 //! cut anywhere, so what is not a whole line of ours becomes a problem with its number, and nothing else is believed less.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
-/// Longer ones are not ours: the evidence of a scenario is cut at 8 KiB before it is sent, and escapes at most sixfold.
+use super::recorded::Tree;
+
+/// Longer ones are not ours: the evidence of a scenario is cut at 8 KiB before it is sent, and escapes at most sixfold. A recorded
+/// tree has some 20 KiB.
 const LONGEST_LINE: usize = 64 << 10;
 /// More would only repeat what the first say.
 const MOST_PROBLEMS: usize = 8;
@@ -12,6 +17,7 @@ const MOST_PROBLEMS: usize = 8;
 #[serde(tag = "event", rename_all = "snake_case", deny_unknown_fields)]
 enum Event {
     Started { scenario: String },
+    Recorded { scenario: String, tree: String, files: BTreeMap<String, String> },
     Ended { scenario: String, passed: bool, seconds: u64, evidence: String },
     Done {},
 }
@@ -46,6 +52,8 @@ pub(super) struct Results {
     pub(super) scenarios: Vec<(String, Outcome)>,
     /// Whether the machine got to its end.
     pub(super) complete: bool,
+    /// What scenarios recorded, in that order.
+    pub(super) trees: Vec<Tree>,
     /// What could not be understood, in words.
     pub(super) problems: Vec<String>,
 }
@@ -54,7 +62,7 @@ impl Results {
     /// Reads whatever came, for the scenarios that were asked for.
     pub(super) fn parse<'a>(said: &[u8], asked: impl Iterator<Item = &'a str>) -> Self {
         let scenarios = asked.map(|name| (name.to_owned(), Outcome::NotRun)).collect();
-        let mut results = Self { scenarios, complete: false, problems: Vec::new() };
+        let mut results = Self { scenarios, complete: false, trees: Vec::new(), problems: Vec::new() };
         for (number, line) in (1..).zip(said.split(|&byte| byte == b'\n')) {
             let line = line.trim_ascii();
             if line.is_empty() {
@@ -85,6 +93,15 @@ impl Results {
                 outcome @ Outcome::NotRun => *outcome = Outcome::Unfinished,
                 _ => return Err(format!("starts {scenario:?} a second time")),
             },
+            Event::Recorded { scenario, tree, files } => {
+                if *self.outcome(&scenario)? != Outcome::Unfinished {
+                    return Err(format!("records in {scenario:?}, which was not running"));
+                }
+                if self.trees.iter().any(|other| other.name == tree) {
+                    return Err(format!("records {tree:?} a second time"));
+                }
+                self.trees.push(Tree::checked(tree, files)?);
+            }
             Event::Ended { scenario, passed, seconds, evidence } => match self.outcome(&scenario)? {
                 outcome @ Outcome::Unfinished if passed => *outcome = Outcome::Passed { seconds, evidence },
                 outcome @ Outcome::Unfinished => *outcome = Outcome::Failed { seconds, evidence },
@@ -136,6 +153,30 @@ mod tests {
         assert!(results.scenarios[0].1.passed());
         assert_eq!(results.scenarios[1].1, Outcome::Unfinished);
         assert_eq!(parse("").scenarios[0].1, Outcome::NotRun);
+    }
+
+    #[test]
+    fn what_a_running_scenario_recorded_comes_with_its_files() {
+        let boot = GOOD.lines().next().unwrap();
+        let tree = |name, path| {
+            format!(
+                "{{\"event\":\"recorded\",\"scenario\":\"boot\",\"tree\":\"{name}\",\
+                 \"files\":{{\"{path}\":\"1.0\\n\",\"proc/uptime\":\"\"}}}}"
+            )
+        };
+        let (one, other) = (tree("vm-one", "proc/1/stat"), tree("vm-other", "proc/1/stat"));
+        let results = parse([boot, &one, &other].join("\n"));
+        assert!(results.problems.is_empty(), "{results:?}");
+        let names: Vec<&str> = results.trees.iter().map(|tree| tree.name.as_str()).collect();
+        assert_eq!(names, ["vm-one", "vm-other"]);
+        for (said, problem) in [
+            (one.clone(), "records in \"boot\", which was not running"),
+            ([boot, &one, &one].join("\n"), "records \"vm-one\" a second time"),
+            ([boot, &tree("vm-one", "proc/../../x")].join("\n"), "below proc and sys"),
+        ] {
+            let results = parse(said);
+            assert!(results.problems.len() == 1 && results.problems[0].contains(problem), "{results:?}");
+        }
     }
 
     #[test]

@@ -149,3 +149,30 @@ field() {
 oom_kills() {
     awk '$1 == "oom_kill" { print $2 }' /proc/vmstat
 }
+
+# record NAME: what omnimind reads of this machine at this moment, as files. `vm-test --record DIR` puts them into DIR/NAME, and
+# scenarios of `cargo test` go on from there. Without it this is one question after a file. NAME is of a-z, 0-9 and hyphens.
+record() {
+    [ -e /vm-test/record ] || return 0
+    local tree=/run/vm-test/tree group=sys/fs/cgroup pid file
+    rm -rf $tree
+    mkdir -p $tree/proc /run/vm-test/trees
+    # Of this only the line is read that says when the machine was booted.
+    grep '^btime ' /proc/stat >$tree/proc/stat
+    (
+        cd /
+        set -- proc/meminfo proc/uptime proc/pressure/memory proc/sys/vm/swappiness $group/cgroup.controllers
+        # There are kernels without zswap.
+        [ ! -e sys/module/zswap ] || set -- "$@" sys/module/zswap/parameters/enabled
+        for pid in 1 $(cat $group/system.slice/vmtest-*.service/cgroup.procs); do
+            set -- "$@" "proc/$pid/status" "proc/$pid/stat" "proc/$pid/cgroup"
+        done
+        for file in cgroup.procs memory.low memory.high memory.max memory.swap.max memory.current memory.pressure; do
+            set -- "$@" $group/system.slice/$file $group/system.slice/vmtest-*.service/$file
+        done
+        # The kernel says of these files that they are empty; cp reads them nevertheless, and tar would not.
+        cp --parents "$@" $tree
+    ) || fail "recording $1"
+    mv $tree "/run/vm-test/trees/$1"
+    echo "ok: recorded $1"
+}

@@ -8,6 +8,23 @@ say() {
     jq --null-input --compact-output --monochrome-output --ascii-output "$@" >&3
 }
 
+# send_trees SCENARIO: what it recorded, an event for each tree.
+send_trees() {
+    local scenario=$1 tree file
+    for tree in /run/vm-test/trees/*/; do
+        # Without any, the pattern stands for itself.
+        [ -d "$tree" ] || continue
+        cd "$tree" || continue
+        set --
+        for file in $(find . -type f -printf '%P\n'); do
+            set -- "$@" --rawfile "$file" "$file"
+        done
+        say "$@" --arg scenario "$scenario" --arg tree "$(basename "$tree")" \
+            '{event: "recorded", $scenario, $tree, files: ($ARGS.named | del(.scenario, .tree))}'
+        cd /
+    done
+}
+
 # What a scenario left behind must not be the next one's beginning.
 clean() {
     systemctl stop 'vmtest-*' 'omnimind-*' omnimind.service
@@ -34,6 +51,7 @@ for file in /vm-test/scenarios/*.sh; do
     if [ $passed = false ]; then
         { echo '--- journal ---' && journalctl --no-pager --lines=30 --output=short-monotonic; } >>/run/vm-test/log 2>&1
     fi
+    send_trees "$name"
     tail --bytes=8000 /run/vm-test/log >/run/vm-test/evidence
     say --arg scenario "$name" --argjson passed $passed --argjson seconds $(($(cut -d . -f 1 /proc/uptime) - began)) \
         --rawfile evidence /run/vm-test/evidence '{event: "ended", $scenario, $passed, $seconds, $evidence}'

@@ -4,7 +4,9 @@ kills=$(oom_kills)
 configure 'ram_high = 0.4' 'ram_critical = 0.5' 'hold_s = 1'
 start_service critical 120
 start_service low 150
+record vm-apply-roomy
 press 150
+record vm-apply-pressed
 critical_before=$(limits_of critical)
 low_before=$(limits_of low)
 
@@ -36,6 +38,7 @@ expect_number "processes killed for want of memory" $(($(oom_kills) - kills)) -e
 for name in critical low pressure more; do
     expect "$name lives" is_active $name
 done
+record vm-apply-kept
 
 expect "taking back works" $omnimind memory apply --undo
 expect_same "limits of the critical service after taking back" "$(limits_of critical)" "$critical_before"

@@ -3,6 +3,11 @@
 unit=omnimind-memory-monitor.service
 configure 'ram_high = 0.4' 'ram_critical = 0.5' 'interval_s = 1' 'hold_s = 1'
 start_service critical 120
+start_service low 80
+press 150
+# Before the monitor has set anything.
+record vm-daemon-pressed
+systemctl stop vmtest-low.service
 expect "installing works" $omnimind systemd install
 # Quicker than as installed, so that the scenario is short.
 mkdir -p /run/systemd/system/$unit.d
@@ -19,9 +24,7 @@ is_kept_out_of_swap() {
     [ "$(property vmtest-critical.service MemorySwapMax)" = 0 ]
 }
 
-# Services under strain, ended again and again at changing moments, so that some are ended between a look and a deed.
-press 150
-make_service low 80
+# A service under strain, ended again and again at changing moments, so that some are ended between a look and a deed.
 # Its drop-in would do what the daemon is to do.
 systemctl set-property --runtime vmtest-critical.service MemorySwapMax=infinity
 for pause in 0.3 0.7 1.1 1.6 2.0; do
