@@ -23,7 +23,8 @@ use crate::info::MemoryInfo;
 /// ```
 #[derive(Debug)]
 pub struct MemoryMeter {
-    library: Nvml,
+    /// A table of all its functions, 12 KB.
+    library: Box<Nvml>,
     count: u32,
     note: String,
 }
@@ -35,7 +36,7 @@ impl MemoryMeter {
     /// [`Error::NoDriver`] where there is no NVML, no card, or an NVML that does not work.
     pub fn open() -> Result<Self> {
         let none = |error: NvmlError| Error::NoDriver { reason: format!("NVML is not usable: {error}") };
-        let library = Nvml::init().map_err(none)?;
+        let library = Nvml::init().map(Box::new).map_err(none)?;
         let count = library.device_count().map_err(none)?;
         if count == 0 {
             return Err(Error::NoDriver { reason: "NVML works, but shows no card".into() });

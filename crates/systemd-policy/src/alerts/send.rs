@@ -195,15 +195,16 @@ mod tests {
         #[expect(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "as specified")]
         fn notify(
             &self,
-            _app_name: &str,
-            _replaces_id: u32,
-            _app_icon: &str,
-            _summary: &str,
+            app_name: &str,
+            replaces_id: u32,
+            app_icon: &str,
+            summary: &str,
             body: &str,
-            _actions: Vec<String>,
+            actions: Vec<String>,
             hints: std::collections::HashMap<String, zbus::zvariant::OwnedValue>,
-            _expire_timeout: i32,
+            expire_timeout: i32,
         ) -> u32 {
+            let _ = (app_name, replaces_id, app_icon, summary, actions, expire_timeout);
             let urgency = hints.get("urgency").and_then(|value| u8::try_from(value).ok());
             self.0.send((body.to_owned(), urgency.unwrap_or(1))).unwrap();
             1

@@ -203,7 +203,7 @@ proptest! {
             prop_assert!(config.services[&one.service].release_socket.is_some());
             let hold = Duration::from_secs(config.hold_s);
             let lately = |noted: &&Standing| noted.service == one.service && noted.action == one.action;
-            prop_assert!(standing.iter().filter(lately).all(|noted| now.at - noted.since >= hold));
+            prop_assert!(standing.iter().filter(lately).all(|noted| now.at.saturating_sub(noted.since) >= hold));
         }
         let without = Snapshot { vram: None, ..now.clone() };
         prop_assert_eq!(others, decide(&without, &before(&without, looks), &standing, &config));

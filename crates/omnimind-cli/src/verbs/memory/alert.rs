@@ -5,7 +5,7 @@ use systemd_policy::alerts::{Alert, Failed, Kind, send};
 
 use crate::args;
 use crate::failure::Failure;
-use crate::output::{BAD, Paint, count, printable, wrapped};
+use crate::output::{BAD, Paint, printable, wrapped};
 use crate::session::Session;
 
 #[derive(Debug, Serialize)]
@@ -42,8 +42,9 @@ pub(super) fn run(session: &Session, args: &args::Alert) -> Result<(), Failure> 
         }
         Ok(())
     })?;
-    match answer.failed.len() {
-        0 => Ok(()),
-        failed => Err(Failure::Partial(format!("{} did not work", count(failed as u64, "way")))),
+    if answer.failed.is_empty() {
+        return Ok(());
     }
+    let ways: Vec<&str> = answer.failed.iter().map(|failed| failed.way).collect();
+    Err(Failure::Partial(format!("the alert did not go by {}", ways.join(", "))))
 }
