@@ -1,31 +1,57 @@
-//! The program that fills memory inside the machine. It is this program itself, copied onto the payload: the machine has the
-//! same C library as its maker, or says at its first scenario that it has not.
+//! The program that does inside the machine what a shell cannot: fills memory, and listens for what is posted. It is this
+//! program itself, copied onto the payload: the machine has the same C library as its maker, or says at its first scenario that
+//! it has not.
+
+mod catch;
 
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use lexopt::{Arg, Parser, ValueExt};
+use anyhow::{Context, Result};
+use lexopt::{Parser, ValueExt};
 
 /// The task that it runs as; not for people.
 pub(crate) const TASK: &str = "vm-helper";
 
 const PAGE_BYTES: usize = 4096;
 
-/// `eat MIB`: fills that much memory, tells systemd that it is ready, and keeps it until it is killed.
-pub(crate) fn run(mut args: Parser) -> Result<bool> {
-    let (mut what, mut mib) = (None, None);
-    while let Some(arg) = args.next()? {
-        match arg {
-            Arg::Value(value) if what.is_none() => what = Some(value.string()?),
-            Arg::Value(value) if mib.is_none() => mib = Some(value.parse::<usize>()?),
-            other => return Err(other.unexpected().into()),
-        }
+/// What it can do.
+#[derive(Debug, PartialEq, Eq)]
+enum Verb {
+    /// `eat MIB`: fills that much memory, tells systemd that it is ready, and keeps it until it is killed.
+    Eat { bytes: usize },
+    /// `catch PORT FILE`: appends what is posted to that port to the file.
+    Catch { port: u16, file: PathBuf },
+}
+
+impl Verb {
+    fn parse(args: &mut Parser) -> Result<Self> {
+        let mut value = || args.value().context("usage: vm-helper eat MIB | vm-helper catch PORT FILE");
+        let verb = match value()?.string()?.as_str() {
+            "eat" => {
+                let mib: usize = value()?.parse()?;
+                Self::Eat { bytes: mib.checked_mul(1 << 20).context("so much memory has no address")? }
+            }
+            "catch" => Self::Catch { port: value()?.parse()?, file: value()?.into() },
+            other => return Err(lexopt::Error::from(format!("there is no verb {other:?}")).into()),
+        };
+        args.next()?.map_or(Ok(verb), |more| Err(more.unexpected().into()))
     }
-    let (Some("eat"), Some(mib)) = (what.as_deref(), mib) else { bail!("usage: vm-helper eat MIB") };
-    let bytes = mib.checked_mul(1 << 20).context("so much memory has no address")?;
+}
+
+/// Does it until it is killed.
+pub(crate) fn run(mut args: Parser) -> Result<bool> {
+    match Verb::parse(&mut args)? {
+        Verb::Eat { bytes } => eat(bytes)?,
+        Verb::Catch { port, file } => catch::run(port, &file)?,
+    }
+    Ok(true)
+}
+
+fn eat(bytes: usize) -> Result<()> {
     let memory = filled(bytes);
     ready().context("telling systemd that memory is filled")?;
     println!("{} MiB are filled", memory.len() >> 20);
@@ -68,11 +94,22 @@ mod tests {
     }
 
     #[test]
-    fn what_it_cannot_do_is_refused() {
-        for args in
-            [&["eat"][..], &["drink", "1"], &["eat", "much"], &["eat", "1", "2"], &["eat", "99999999999999"]]
-        {
-            assert!(run(Parser::from_args(args)).is_err(), "{args:?}");
+    fn what_it_is_told_is_understood_and_the_rest_refused() {
+        let parsed = |args: &[&str]| Verb::parse(&mut Parser::from_args(args));
+        assert_eq!(parsed(&["eat", "3"]).unwrap(), Verb::Eat { bytes: 3 << 20 });
+        let catch = Verb::Catch { port: 8080, file: "/run/a".into() };
+        assert_eq!(parsed(&["catch", "8080", "/run/a"]).unwrap(), catch);
+        for args in [
+            &[][..],
+            &["eat"],
+            &["drink", "1"],
+            &["eat", "much"],
+            &["eat", "1", "2"],
+            &["eat", "99999999999999"],
+            &["catch", "1"],
+            &["catch", "70000", "/run/a"],
+        ] {
+            assert!(parsed(args).is_err(), "{args:?}");
         }
     }
 }

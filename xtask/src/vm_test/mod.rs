@@ -8,7 +8,7 @@
 //! - `machine`: runs it, and ends it when it hangs.
 //! - `results`: what the machine said over its second serial port.
 //! - `recorded`: what a scenario recorded of the machine, for `cargo test` (`record` in `guest/lib.sh`).
-//! - [`helper`]: the program that fills memory inside the machine.
+//! - [`helper`]: the program that fills memory inside the machine, and hears what is posted there.
 //! - `scenarios/*.sh`: one claim each; `guest/`: what runs them.
 
 mod accelerator;
