@@ -60,10 +60,11 @@ Tasks:
   test-groups [ARGUMENTS OF omnimind test-groups]
         Runs the groups of test-groups.toml, by the program that users run, on the GPU or on a simulated one. Without arguments,
         all of them, with a report in target/test-groups/report.html.
-  vm-test [--keep] [--only SCENARIO]... [--accelerator kvm|tcg] [--binary PATH]
+  vm-test [--keep] [--only SCENARIO]... [--accelerator kvm|tcg] [--binary PATH] [--record DIR]
         Boots a Debian machine with real systemd and swap under qemu, and runs the scenarios in it against a built omnimind.
         Makes the machine's image once in $XDG_CACHE_HOME/omnimind-vm (500 MB), which needs root and the network, and installs
-        qemu and debootstrap if they are missing. --keep keeps the run's console and results also when all passed.
+        qemu and debootstrap if they are missing. --keep keeps the run's console and results also when all passed;
+        --record writes what was to be seen of the machine at moments of the scenarios, for the tests of systemd-policy.
 ";
 
 fn main() -> ExitCode {

@@ -305,21 +305,26 @@ impl Work<'_> {
         let Some(noted) = self.measures.find(unit, limit).cloned() else {
             return Ok(done(step, (None, None), false, "it did not stand any more"));
         };
+        let gone = "the unit is gone, and its limit with it";
         let before = match self.hands.limit(unit, limit) {
-            Ok(before) => before,
-            Err(Error::Gone { .. }) => {
-                return self.forget(step, &noted, None, "the unit is gone, and its limit with it");
-            }
-            Err(error) => return Err(error),
+            Err(Error::Gone { .. }) => return self.forget(step, &noted, None, gone),
+            before => before?,
         };
         let ours = before == noted.now || before == to || noted.or.contains(&before);
         if !ours {
             let note = format!("somebody else has set {} since: it is left so", limit.line(before));
             return self.forget(step, &noted, before, &note);
         }
-        self.changed.push(Changed { unit: unit.clone(), limit, before, noted: Some(noted), done: None });
-        self.hands.set_limit(unit, limit, to)?;
-        let (took_effect, note) = self.check(unit, limit, to)?;
+        let changed = Changed { unit: unit.clone(), limit, before, noted: Some(noted.clone()), done: None };
+        self.changed.push(changed);
+        let set = self.hands.set_limit(unit, limit, to).and_then(|_| self.check(unit, limit, to));
+        let (took_effect, note) = match set {
+            Err(Error::Gone { .. }) => {
+                self.changed.pop();
+                return self.forget(step, &noted, None, gone);
+            }
+            set => set?,
+        };
         self.measures.forget(unit, limit)?;
         Ok(self.noted_as_done(done(step, (before, to), took_effect, &note)))
     }
