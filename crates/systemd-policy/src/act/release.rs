@@ -16,7 +16,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -148,6 +148,8 @@ fn read_line<T: for<'de> Deserialize<'de>>(stream: &mut UnixStream, deadline: In
 pub struct ReleaseListener {
     listener: UnixListener,
     path: PathBuf,
+    /// Device and inode of the socket, by which it is known again.
+    made: (u64, u64),
     users: Vec<u32>,
 }
 
@@ -178,8 +180,9 @@ impl ReleaseListener {
             }
         }
         let listener = UnixListener::bind(path).map_err(refused)?;
+        let made = identity(path).map_err(refused)?;
         let users = vec![0, nix::unistd::geteuid().as_raw()];
-        let listening = Self { listener, path: path.to_owned(), users };
+        let listening = Self { listener, path: path.to_owned(), made, users };
         listening.listener.set_nonblocking(true).map_err(refused)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(refused)?;
         Ok(listening)
@@ -244,9 +247,17 @@ impl ReleaseListener {
 
 impl Drop for ReleaseListener {
     fn drop(&mut self) {
-        // If it cannot be removed, the next one to listen replaces it.
-        let _ = fs::remove_file(&self.path);
+        // Somebody else may listen there by now.
+        if identity(&self.path).is_ok_and(|there| there == self.made) {
+            // If it cannot be removed, the next one to listen replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+/// Device and inode of what is at a path.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
 #[cfg(test)]
@@ -279,6 +290,18 @@ mod tests {
         });
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_that_somebody_else_has_put_in_its_place_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let (first, path) = listening(&directory);
+        // Beside the first, so that the second does not get its inode.
+        let elsewhere = directory.path().join("second");
+        let _second = UnixListener::bind(&elsewhere).unwrap();
+        fs::rename(&elsewhere, &path).unwrap();
+        drop(first);
+        assert!(path.exists());
     }
 
     #[test]
