@@ -1,8 +1,9 @@
-//! The program that does inside the machine what a shell cannot: fills memory, and listens for what is posted. It is this
+//! The program that does inside the machine what a shell cannot: fills memory, holds models, and listens for what is posted. It is this
 //! program itself, copied onto the payload: the machine has the same C library as its maker, or says at its first scenario that
 //! it has not.
 
 mod catch;
+mod hold;
 
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
@@ -16,6 +17,8 @@ use lexopt::{Parser, ValueExt};
 /// The task that it runs as; not for people.
 pub(crate) const TASK: &str = "vm-helper";
 
+const USAGE: &str = "usage: vm-helper eat MIB | hold MODELS SOCKET STORE | catch PORT FILE";
+
 const PAGE_BYTES: usize = 4096;
 
 /// What it can do.
@@ -23,17 +26,22 @@ const PAGE_BYTES: usize = 4096;
 enum Verb {
     /// `eat MIB`: fills that much memory, tells systemd that it is ready, and keeps it until it is killed.
     Eat { bytes: usize },
+    /// `hold MODELS SOCKET STORE`: holds models that leave when they are asked for.
+    Hold { models: usize, socket: PathBuf, store: PathBuf },
     /// `catch PORT FILE`: appends what is posted to that port to the file.
     Catch { port: u16, file: PathBuf },
 }
 
 impl Verb {
     fn parse(args: &mut Parser) -> Result<Self> {
-        let mut value = || args.value().context("usage: vm-helper eat MIB | vm-helper catch PORT FILE");
+        let mut value = || args.value().context(USAGE);
         let verb = match value()?.string()?.as_str() {
             "eat" => {
                 let mib: usize = value()?.parse()?;
                 Self::Eat { bytes: mib.checked_mul(1 << 20).context("so much memory has no address")? }
+            }
+            "hold" => {
+                Self::Hold { models: value()?.parse()?, socket: value()?.into(), store: value()?.into() }
             }
             "catch" => Self::Catch { port: value()?.parse()?, file: value()?.into() },
             other => return Err(lexopt::Error::from(format!("there is no verb {other:?}")).into()),
@@ -46,6 +54,7 @@ impl Verb {
 pub(crate) fn run(mut args: Parser) -> Result<bool> {
     match Verb::parse(&mut args)? {
         Verb::Eat { bytes } => eat(bytes)?,
+        Verb::Hold { models, socket, store } => hold::run(models, &socket, &store)?,
         Verb::Catch { port, file } => catch::run(port, &file)?,
     }
     Ok(true)
@@ -99,8 +108,14 @@ mod tests {
         assert_eq!(parsed(&["eat", "3"]).unwrap(), Verb::Eat { bytes: 3 << 20 });
         let catch = Verb::Catch { port: 8080, file: "/run/a".into() };
         assert_eq!(parsed(&["catch", "8080", "/run/a"]).unwrap(), catch);
+        let (socket, store) = ("/run/a".into(), "/var/b".into());
+        assert_eq!(
+            parsed(&["hold", "3", "/run/a", "/var/b"]).unwrap(),
+            Verb::Hold { models: 3, socket, store }
+        );
         for args in [
             &[][..],
+            &["hold", "3", "/run/a"],
             &["eat"],
             &["drink", "1"],
             &["eat", "much"],
