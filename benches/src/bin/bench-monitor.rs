@@ -13,8 +13,8 @@ use serde_json::json;
 enum Command {
     /// Starts the processes.
     Start { processes: usize, folder: PathBuf },
-    /// Looks at them.
-    Sample { looks: u32 },
+    /// Looks at them, while part of the service is in swap or none is.
+    Sample { looks: u32, swapped: bool },
 }
 
 fn main() -> Result<()> {
@@ -28,8 +28,9 @@ fn main() -> Result<()> {
             let started = machine.insert(Machine::with(processes, &folder)?);
             Ok(json!({ "pids": started.pids() }))
         }
-        Command::Sample { looks } => {
+        Command::Sample { looks, swapped } => {
             let started = machine.as_ref().context("nothing was started")?;
+            started.set_swapped(swapped)?;
             Ok(json!({ "cpu_s": started.look(looks)? }))
         }
     })

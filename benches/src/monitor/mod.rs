@@ -42,6 +42,7 @@ impl Machine {
         for (file, limit) in [("low", "0\n"), ("high", "max\n"), ("max", "max\n"), ("swap.max", "max\n")] {
             fs::write(service.join(format!("memory.{file}")), limit)?;
         }
+        machine.set_swapped(false)?;
         Ok(machine)
     }
 
@@ -49,6 +50,16 @@ impl Machine {
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
         self.sleepers.iter().map(Child::id).collect()
+    }
+
+    /// Whether the kernel says that part of the service is in swap, so that it must be found out of which process.
+    ///
+    /// # Errors
+    /// If the tree cannot be written.
+    pub fn set_swapped(&self, is_swapped: bool) -> Result<()> {
+        let charged = if is_swapped { "4096\n" } else { "0\n" };
+        let file = self.roots.cgroup.join("system.slice").join(SERVICE).join("memory.swap.current");
+        fs::write(file, charged).context("writing the tree of cgroups")
     }
 
     /// CPU time of one look in seconds, the mean of so many: observe, decide, remember, report.

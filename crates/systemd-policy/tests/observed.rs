@@ -90,6 +90,31 @@ fn processes_in_cgroups_within_a_service_are_its_own() {
 }
 
 #[test]
+fn of_a_service_that_has_nothing_in_swap_only_what_costs_little_is_read() {
+    let machine = copied("machine");
+    let path = |path: &str| machine.path().join(path);
+    let charged = path("sys/fs/cgroup/system.slice/omnimind.service/memory.swap.current");
+    for (pid, pages) in [(700, 10), (701, 30)] {
+        std::fs::write(path(&format!("proc/{pid}/statm")), format!("99 {pages} 2 1 0 9 0\n")).unwrap();
+    }
+    let seen = || observe(&Roots::below(machine.path()), &Config::default()).unwrap();
+    let of = |seen: &Snapshot| {
+        let main = &seen.services["omnimind.service"];
+        (main.pid, main.rss_bytes, main.swap_bytes)
+    };
+    let usual = of(&seen());
+    std::fs::write(&charged, "4096\n").unwrap();
+    assert_eq!(of(&seen()), usual, "which of them has it must be read");
+    std::fs::write(&charged, "0\n").unwrap();
+    let (pid, rss_bytes, swap_bytes) = of(&seen());
+    let page_bytes = rss_bytes / 40;
+    assert!(page_bytes.is_power_of_two() && page_bytes >= 4096 && rss_bytes % 40 == 0, "{rss_bytes}");
+    assert_eq!((pid, swap_bytes), (Some(701), 0));
+    // The others have no such file, and are seen as before.
+    assert_eq!(seen().services["omnimind-core.service"].swap_bytes, 1024 * MIB);
+}
+
+#[test]
 fn services_of_a_user_are_found_in_the_slices_of_their_manager() {
     let seen = seen("machine");
     let frontend = &seen.services["omnimind-frontend.service"];

@@ -6,7 +6,7 @@
 //! | op | asked with | answers | means |
 //! |---|---|---|---|
 //! | `start` | `processes`, `folder` | `pids` | starts processes that sleep; the rest lives in the folder |
-//! | `sample` | `looks` | `cpu_s` | CPU time of one look: observe, decide, remember, report |
+//! | `sample` | `looks`, `swapped` | `cpu_s` | CPU time of one look: observe, decide, remember, report |
 //!
 //! `monitor/peer.py` answers `sample` with `pids`, `with_swap` and `looks` in the same way. psutil has a process's swap only by
 //! reading all its mappings, so it is also asked without.
@@ -38,11 +38,16 @@ const MIB: f64 = (1 << 20) as f64;
 /// What is asked, again and again.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Turn {
-    Ours,
+    Ours { swapped: bool },
     Peer { with_swap: bool },
 }
 
-const TURNS: [Turn; 3] = [Turn::Ours, Turn::Peer { with_swap: true }, Turn::Peer { with_swap: false }];
+const TURNS: [Turn; 4] = [
+    Turn::Ours { swapped: false },
+    Turn::Ours { swapped: true },
+    Turn::Peer { with_swap: true },
+    Turn::Peer { with_swap: false },
+];
 
 pub(super) fn measure(options: Options) -> Result<Report> {
     let (passes, looks, watched) = if options.quick { (3, 20, 10) } else { (9, 100, 60) };
@@ -58,7 +63,7 @@ pub(super) fn measure(options: Options) -> Result<Report> {
     let pids = &started["pids"];
     eprintln!("looking at them in turns");
     let answers = in_turns(passes, &TURNS, |turn| match *turn {
-        Turn::Ours => ours.ask(&json!({ "op": "sample", "looks": looks })),
+        Turn::Ours { swapped } => ours.ask(&json!({ "op": "sample", "looks": looks, "swapped": swapped })),
         Turn::Peer { with_swap } => {
             // A look of the peer takes so much longer that a few give the same precision.
             let question =
@@ -94,7 +99,7 @@ fn costs(answers: &[Series]) -> Vec<Row> {
         let asked = TURNS.iter().zip(answers).find(|(asked, _)| **asked == turn);
         asked.map_or(f64::NAN, |(_, series)| series.of("cpu_s") * 1e3)
     };
-    let ours = milliseconds(Turn::Ours);
+    let [ours, swapped] = [false, true].map(|swapped| milliseconds(Turn::Ours { swapped }));
     let [all, without_swap] = [true, false].map(|with_swap| milliseconds(Turn::Peer { with_swap }));
     vec![
         Row::ours(format!("CPU time of one look at {PROCESSES} processes"), "ms", ours)
@@ -102,6 +107,10 @@ fn costs(answers: &[Series]) -> Vec<Row> {
             .goal(Goal::AtMost(5.0)),
         Row::ours("how many times as light as psutil", "", all / ours).goal(Goal::AtLeast(10.0)),
         Row::ours("the same where psutil leaves out the swap of processes", "", without_swap / ours),
+        Row::ours("CPU time where part of the service is in swap", "ms", swapped)
+            .peer(PEER, all)
+            .goal(Goal::AtMost(5.0)),
+        Row::ours("how many times as light as psutil then", "", all / swapped).goal(Goal::AtLeast(10.0)),
     ]
 }
 
@@ -127,12 +136,13 @@ mod tests {
     fn the_rows_are_made_of_the_turns_of_their_name() {
         let answers = TURNS.map(|turn| {
             Series::from(match turn {
-                Turn::Ours => json!({ "cpu_s": 0.002 }),
+                Turn::Ours { swapped: false } => json!({ "cpu_s": 0.002 }),
+                Turn::Ours { swapped: true } => json!({ "cpu_s": 0.004 }),
                 Turn::Peer { with_swap: true } => json!({ "cpu_s": 0.05 }),
                 Turn::Peer { with_swap: false } => json!({ "cpu_s": 0.01 }),
             })
         });
         let figures: Vec<_> = costs(&answers).iter().map(|row| row.ours.unwrap().round()).collect();
-        assert_eq!(figures, [2.0, 25.0, 5.0]);
+        assert_eq!(figures, [2.0, 25.0, 5.0, 4.0, 13.0]);
     }
 }

@@ -19,7 +19,7 @@ pub struct Failed {
 }
 
 /// Sends alerts all ways that are configured. What fails is returned; the log has them in any case. A way that failed for one
-/// alert is not tried for those after it, so that sending takes each way's time at most once.
+/// alert is not tried for those after it, so that one that does not answer takes its time once.
 ///
 /// The log is `log`, mostly the standard error, with the priority that the journal reads in front: `<4>` for an alert, `<5>` for a
 /// recovery.

@@ -84,7 +84,10 @@ impl Cgroups {
             lacks.push(format!("{unit}: {lack}"));
         }
         let mut service = Service { pids: self.pids.clone(), ..Service::default() };
-        sum(reader, roots, unit, &mut service, lacks);
+        // What was read back keeps its place in swap, and is charged for, as long as there is room; so only 0 says something.
+        let has_swap =
+            !self.has_limits || machine::number(reader, &directory.join("memory.swap.current")) != Some(0);
+        sum(reader, roots, unit, &mut service, has_swap, lacks);
         if !self.has_limits {
             return Some(service);
         }
@@ -118,16 +121,29 @@ fn low_ceiling(reader: &mut Reader, root: &Path, directory: &Path) -> Option<Low
     ceilings.min_by_key(|ceiling| ceiling.low_bytes)
 }
 
-/// Adds up what the processes use.
-fn sum(reader: &mut Reader, roots: &Roots, unit: &str, service: &mut Service, lacks: &mut Vec<String>) {
+/// Adds up what the processes use; `has_swap` says whether any of it may be swapped.
+fn sum(
+    reader: &mut Reader,
+    roots: &Roots,
+    unit: &str,
+    service: &mut Service,
+    has_swap: bool,
+    lacks: &mut Vec<String>,
+) {
     let (mut seen, mut refused, mut largest) = (0, 0, None);
     for pid in &service.pids {
-        match processes::read(reader, &roots.proc, *pid) {
-            Ok(Some(process)) => {
+        let used = if has_swap {
+            let process = processes::read(reader, &roots.proc, *pid);
+            process.map(|process| process.map(|process| (process.rss_bytes, process.swap_bytes)))
+        } else {
+            processes::read_rss(reader, &roots.proc, *pid).map(|rss| rss.map(|rss| (rss, 0)))
+        };
+        match used {
+            Ok(Some((rss_bytes, swap_bytes))) => {
                 seen += 1;
-                service.rss_bytes = service.rss_bytes.saturating_add(process.rss_bytes);
-                service.swap_bytes = service.swap_bytes.saturating_add(process.swap_bytes);
-                let size = process.rss_bytes.saturating_add(process.swap_bytes);
+                service.rss_bytes = service.rss_bytes.saturating_add(rss_bytes);
+                service.swap_bytes = service.swap_bytes.saturating_add(swap_bytes);
+                let size = rss_bytes.saturating_add(swap_bytes);
                 if largest.is_none_or(|(most, _)| size > most) {
                     largest = Some((size, *pid));
                 }

@@ -1,4 +1,5 @@
-//! What a process uses: three lines of its `status`.
+//! What a process uses: three lines of its `status`, or, where it has none in swap, one number of its `statm`, which costs
+//! the kernel a quarter of that.
 
 use std::io;
 use std::path::Path;
@@ -19,8 +20,21 @@ pub(crate) struct Process<'a> {
 
 /// `None` where it has ended, or is hidden.
 pub(crate) fn read<'a>(reader: &'a mut Reader, proc: &Path, pid: u32) -> io::Result<Option<Process<'a>>> {
-    match reader.of_process(proc, pid, "status") {
-        Ok(bytes) => Ok(Some(of(bytes))),
+    Ok(file(reader, proc, pid, "status")?.map(of))
+}
+
+/// Its resident memory in bytes, and nothing else. `None` as for [`read`].
+pub(crate) fn read_rss(reader: &mut Reader, proc: &Path, pid: u32) -> io::Result<Option<u64>> {
+    Ok(file(reader, proc, pid, "statm")?.map(|bytes| {
+        // The second of its numbers, in pages.
+        let pages = parse::words(bytes).nth(1).and_then(parse::number).unwrap_or_default();
+        pages.saturating_mul(crate::act::page_bytes())
+    }))
+}
+
+fn file<'a>(reader: &'a mut Reader, proc: &Path, pid: u32, name: &str) -> io::Result<Option<&'a [u8]>> {
+    match reader.of_process(proc, pid, name) {
+        Ok(bytes) => Ok(Some(bytes)),
         // ESRCH: it ended between opening and reading.
         Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(3) => Ok(None),
         Err(error) => Err(error),
