@@ -275,6 +275,11 @@ impl Work<'_> {
                     Err(error @ Error::Refused { .. }) => {
                         return Ok(done(step, (None, None), false, &format!("it did not answer: {error}")));
                     }
+                    // Not before and after: what it holds in all is not known.
+                    Ok(moved) if *memory == Memory::Vram => {
+                        let note = format!("it says that it released {} bytes", moved.bytes());
+                        return Ok(done(step, (None, None), moved.bytes() > 0, &note));
+                    }
                     answered => answered?,
                 }
             }

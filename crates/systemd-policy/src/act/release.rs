@@ -10,7 +10,8 @@
 //! ← {"released_bytes":201326592,"note":"three layers were consolidated"}
 //! ```
 //!
-//! `memory` is `ram` or `vram`, that of a graphics card; without it, `ram`. `release_bytes` is a wish: releasing less, or nothing, is an answer too. `released_bytes` is what is free by the time of the
+//! `memory` is `ram` or `vram`, that of a graphics card; without it, `ram`. `release_bytes` is a wish: releasing less, or nothing, is
+//! an answer too. `released_bytes` is what is free by the time of the
 //! answer. The listener answers only root, its own user and users that it was told of (`SO_PEERCRED`); to others it closes.
 
 use std::fs;

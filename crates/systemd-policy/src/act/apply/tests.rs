@@ -70,6 +70,13 @@ fn who_does_not_answer_counts_as_asked_and_what_else_is_to_be_done_is_done() {
     let [asked, reclaimed] = &applied.done[..] else { panic!("{applied:?}") };
     assert!(!asked.took_effect && asked.note.starts_with("it did not answer: "), "{asked:?}");
     assert!(reclaimed.took_effect);
+    // Of a card is told what was said, not what is held.
+    model.units.get_mut("a.service").unwrap().vram_bytes = 3 * PAGE;
+    let of_card = [recommend("a.service", Action::AskToReleaseVram, PAGE)];
+    let applied = apply(&of_card, &mut model, &config(), &mut Measures::in_memory());
+    let told = &applied.done[0];
+    assert_eq!((told.took_effect, told.before, told.after), (true, None, None));
+    assert_eq!(told.note, format!("it says that it released {PAGE} bytes"));
     // A service that is gone is not one that does not answer.
     let gone = [recommend("gone.service", Action::AskToRelease, PAGE)];
     let mut config = config();

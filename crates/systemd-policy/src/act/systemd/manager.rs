@@ -8,7 +8,7 @@ use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 use crate::bus::Bus;
 use crate::error::{Error, Result};
 
-/// How long connecting may take, and each call may take.
+/// How long connecting may take, and each call.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The manager of all units.
