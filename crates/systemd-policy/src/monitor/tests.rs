@@ -4,7 +4,7 @@ use super::*;
 use crate::act::model::{Fault, Model};
 use crate::config::{Priority, ServicePolicy};
 use crate::error::Error;
-use crate::observe::{Service, System};
+use crate::observe::{Service, System, Vram};
 
 const GIB: u64 = 1 << 30;
 
@@ -155,6 +155,37 @@ fn a_round_that_fails_is_told_once_and_so_is_that_they_go_well_again() {
     let lines = log.lines();
     assert_eq!(lines.iter().filter(|line| line.contains("a round failed")).count(), 1, "{lines:?}");
     assert_eq!(lines.iter().filter(|line| line.contains("rounds go well again")).count(), 1);
+}
+
+/// A machine at rest with a card that is used so much in each round, in percent.
+struct WithCard<F>(Synthetic<F>, Vec<u64>);
+
+impl<F: FnMut(u64) -> Option<u64>> Source for WithCard<F> {
+    fn observe(&mut self, config: &Config) -> Result<Snapshot> {
+        let seen = self.0.observe(config)?;
+        let percent = self.1[self.0.round as usize - 1];
+        let vram = Some(Vram { used_bytes: 80 * GIB * percent / 100, total_bytes: 80 * GIB });
+        Ok(Snapshot { vram, ..seen })
+    }
+}
+
+#[test]
+fn a_full_card_is_told_and_asked_for_and_that_it_is_over_is_told_too() {
+    let mut config = config();
+    config.services.get_mut("low.service").unwrap().release_socket = Some("/run/low/release".into());
+    let mut model = Model::with(["critical.service", "low.service"]);
+    model.units.get_mut("low.service").unwrap().vram_bytes = 40 * GIB;
+    let source = WithCard(Synthetic { round: 0, used_percent: |_| Some(30) }, vec![90, 90, 90, 50, 50]);
+    let mut monitor = Monitor::new(config, source, model).log_to(Box::new(std::io::sink()));
+    let rounds: Vec<_> = (0..5).map(|_| monitor.round().unwrap()).collect();
+    let told: Vec<_> =
+        rounds.iter().flat_map(|round| &round.alerts).map(|alert| (alert.kind, alert.recovered)).collect();
+    assert_eq!(told, [(Kind::VramHigh, false), (Kind::VramHigh, true)]);
+    let asked = rounds.iter().flat_map(|round| &round.recommendations).map(|one| one.action);
+    assert_eq!(asked.collect::<Vec<_>>(), [Action::AskToReleaseVram], "once while it is held");
+    // 90 % less nine tenths of 85 %, of 80 GiB.
+    let left = monitor.hands.units["low.service"].vram_bytes;
+    assert_eq!((40 * GIB - left) >> 20, 11_059);
 }
 
 #[test]
